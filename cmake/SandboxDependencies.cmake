@@ -1,0 +1,16 @@
+# Third-party libraries, all from Debian 12 packages (scripts/install-deps) or from Conan/vcpkg elsewhere.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 REQUIRED)            # header-only use: Asio
+pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
+if(SANDBOX_RUNTIME)
+  pkg_check_modules(seccomp REQUIRED IMPORTED_TARGET libseccomp)
+  pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
+endif()
+if(SANDBOX_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(SANDBOX_BENCHMARKS)
+  find_package(benchmark REQUIRED)
+endif()

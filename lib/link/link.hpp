@@ -1,0 +1,94 @@
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include <sandbox/result.hpp>
+
+#include "aio/reactor.hpp"
+#include "core/clock.hpp"
+#include "core/unique_fd.hpp"
+#include "session/session.hpp"
+
+/// A session joined to its byte stream, for many threads at once. Whoever waits, reads: a thread blocked in
+/// wait_until() takes the reading role, feeds the session and wakes the others; the reactor thread reads only while
+/// asynchronous operations are outstanding (Link::Attention). A blocking call therefore costs no thread switch on this
+/// side, and a stream nobody waits for is not read, which is the backpressure. See docs/adr/0003-whoever-waits-reads.md.
+namespace sandbox::link {
+
+/// A non-blocking byte stream: a socketpair here, a WebSocket later. Called under the link's lock or by its reader.
+class ByteStream {
+ public:
+  virtual ~ByteStream() = default;
+  /// Reads what is there; 0: would block. Errors: unavailable at end of stream.
+  virtual Result<std::size_t> read_some(std::span<std::byte> buffer) = 0;
+  /// Writes what fits; 0: would block.
+  virtual Result<std::size_t> write_some(ByteView bytes) = 0;
+  /// Pollable descriptor: readable when read_some may make progress, writable likewise.
+  virtual int fd() const noexcept = 0;
+  /// Makes blocked and later reads and writes fail. Thread-safe.
+  virtual void shut_down() noexcept = 0;
+};
+
+/// The stream over a connected, non-blocking socket.
+std::unique_ptr<ByteStream> socket_stream(core::UniqueFd socket);
+
+class Link : public std::enable_shared_from_this<Link> {
+ public:
+  /// `reactor` must outlive the link.
+  static std::shared_ptr<Link> make(std::unique_ptr<ByteStream> stream, session::Options options, aio::Reactor& reactor);
+  ~Link();
+
+  /// Waits for the peer's hello. Errors: deadline_exceeded, unavailable, protocol.
+  Result<protocol::Hello> handshake(core::TimePoint deadline);
+
+  /// Runs `action(session)` under the lock, then sends what it produced. Never blocks on the peer: what the stream does
+  /// not take now is sent by whoever waits next, or by the reactor.
+  template <class Action>
+  auto with(Action&& action) {
+    std::unique_lock lock(mutex_);
+    if constexpr (std::is_void_v<decltype(action(session()))>) {
+      action(session());
+      flush(lock);
+    } else {
+      auto result = action(session());
+      flush(lock);
+      return result;
+    }
+  }
+
+  /// Blocks until `done()` (evaluated under the lock, after every change) or `deadline`, reading and writing meanwhile.
+  /// Returns whether done() held. Calling it on the reactor thread is a bug answered with failed_precondition.
+  template <class Done>
+  Result<bool> wait_until(Done&& done, core::TimePoint deadline) {
+    return wait_erased([](void* context) { return (*static_cast<std::remove_reference_t<Done>*>(context))(); }, &done, deadline);
+  }
+
+  /// While one lives, the reactor reads this link: asynchronous operations hold one each.
+  class Attention {
+   public:
+    explicit Attention(std::shared_ptr<Link> link);
+    ~Attention();
+    Attention(const Attention&) = delete;
+
+   private:
+    std::shared_ptr<Link> link_;
+  };
+
+  /// Ends the session with `error` (handlers get on_lost) and shuts the stream down. Idempotent, thread-safe.
+  void close(const Error& error);
+  bool failed() const;
+
+ private:
+  struct Impl;
+  explicit Link(std::unique_ptr<Impl> impl);
+  session::Session& session() noexcept;
+  void flush(std::unique_lock<std::mutex>& lock);
+  Result<bool> wait_erased(bool (*done)(void*), void* context, core::TimePoint deadline);
+
+  mutable std::mutex mutex_;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sandbox::link
