@@ -288,7 +288,7 @@ Result<void> NetlinkSocket::transact(NetlinkBatch& batch, std::string_view opera
     SANDBOX_TRY(const ByteView datagram, receive(operation));
     NetlinkMessages messages(datagram);
     while (const auto message = messages.next()) {
-      const std::size_t index = message->sequence - first;  // wraps to something huge for what is older
+      const std::uint32_t index = message->sequence - first;  // wraps to something huge for what is older
       if (index >= awaited.size()) continue;
       const auto answer = acknowledgement(*message);
       if (!answer) continue;
