@@ -72,7 +72,9 @@ class LiveTest : public ::testing::Test {
   do {                                                                                        \
     const auto& expect_code_ = (__VA_ARGS__);                                                 \
     EXPECT_FALSE(expect_code_.has_value()) << #__VA_ARGS__ << " succeeded";                   \
-    if (!expect_code_) EXPECT_EQ(name(expect_code_.error().code()), name(wanted)) << expect_code_.error().to_string(); \
+    if (!expect_code_) {                                                                       \
+      EXPECT_EQ(name(expect_code_.error().code()), name(wanted)) << expect_code_.error().to_string(); \
+    }                                                                                         \
   } while (false)
 
 }  // namespace sandbox::testing

@@ -21,10 +21,7 @@
 namespace sandbox::testing {
 namespace {
 
-std::string probe_path() {
-  const char* directory = std::getenv("SANDBOX_TEST_GUESTS");
-  return std::string(directory ? directory : ".") + "/probe";
-}
+std::string probe_path() { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "guests" / "probe"; }
 
 std::string run_outside(const std::string& arguments) {
   std::string out;
