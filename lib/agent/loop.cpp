@@ -34,7 +34,7 @@ struct Slice {
 
 struct Hook {
   std::uint64_t id;
-  std::function<void()> run;
+  std::shared_ptr<std::function<void()>> run;  ///< shared: a hook may remove itself while it runs
 };
 
 std::uint64_t event_key(int fd, std::uint32_t generation) {
@@ -65,13 +65,11 @@ struct Loop::Impl {
   }
 
   void run_hooks() {
-    // A hook may add or remove hooks; indexes stay meaningful because removal only empties during the run.
+    // Newest first: a nested session's server was made after the one that carries its bytes, and must send first.
+    // Hooks may add and remove hooks; removal only empties an entry while the run lasts.
     running_hooks = true;
-    for (std::size_t i = 0; i < hooks.size(); ++i) {
-      if (!hooks[i].run) continue;
-      auto hook = hooks[i].run;
-      hook();
-    }
+    for (std::size_t i = hooks.size(); i-- > 0;)
+      if (const auto hook = hooks[i].run) (*hook)();
     running_hooks = false;
     std::erase_if(hooks, [](const Hook& hook) { return !hook.run; });
   }
@@ -175,7 +173,7 @@ void Loop::cancel_slice(std::uint64_t id) {
 
 std::uint64_t Loop::before_sleep(std::function<void()> hook) {
   const std::uint64_t id = impl_->next_id++;
-  impl_->hooks.push_back({id, std::move(hook)});
+  impl_->hooks.push_back({id, std::make_shared<std::function<void()>>(std::move(hook))});
   return id;
 }
 

@@ -40,7 +40,7 @@ class Loop {
   std::uint64_t defer(std::function<void()> slice);
   void cancel_slice(std::uint64_t id);
 
-  /// Calls `hook` before every wait, after everything else of the turn. Returns an id for remove_hook.
+  /// Calls `hook` before every wait, after everything else of the turn, newest hook first. Returns an id for remove_hook.
   std::uint64_t before_sleep(std::function<void()> hook);
   void remove_hook(std::uint64_t id);
 

@@ -1,0 +1,139 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "agent/environment.hpp"
+#include "agent/operation.hpp"
+#include "agent/scratch.hpp"
+#include "core/unique_fd.hpp"
+#include "session/session.hpp"
+
+/// Serving clients: what all sessions of one agent share (Agent), one session (Server), one socket (SocketServer).
+/// Everything here runs on the thread of one Loop.
+namespace sandbox::agent {
+
+class Children;
+class ExecTable;
+
+/// What every session with this agent shares. Outlives all servers.
+class Agent {
+ public:
+  struct Settings {
+    Environment environment;      ///< of commands, unless they bring their own; changed by env_set and env_unset
+    std::string workdir = "/";    ///< absolute; of commands that name none
+    core::UniqueFd oom_counter;   ///< a file with a line "oom_kill N" (cgroup memory.events or memory.oom_control), or none
+  };
+  Agent(Loop& loop, Settings settings);
+  ~Agent();
+  Agent(const Agent&) = delete;
+
+  Loop& loop() noexcept { return loop_; }
+  Environment& environment() noexcept { return settings_.environment; }
+  const std::string& workdir() const noexcept { return settings_.workdir; }
+  /// Processes started by this agent and those it inherits; reaps them all.
+  Children& children() noexcept { return *children_; }
+  /// Idempotent execs.
+  ExecTable& execs() noexcept { return *execs_; }
+  /// OOM kills in this sandbox so far; 0 when nobody counts.
+  std::uint32_t oom_kills() const noexcept;
+
+  /// 256 KiB for one read or write; see Scratch. Do not hold it across a return to the loop.
+  Scratch& scratch() noexcept { return scratch_; }
+
+ private:
+  friend class Server;
+  friend class SocketServer;
+  void operation_started() noexcept { ++operations_; }
+  void operation_ended() noexcept;
+
+  Loop& loop_;
+  Settings settings_;
+  Scratch scratch_{256 << 10};
+  Scratch received_{256 << 10};   ///< bytes on their way into a session: handlers use scratch_ meanwhile
+  std::unique_ptr<Children> children_;
+  std::unique_ptr<ExecTable> execs_;
+  std::size_t operations_ = 0;
+};
+
+/// One session: makes operations for what the client opens and frees them. Knows no file descriptor: bytes are pushed in
+/// with receive() and leave through `write`, so that it also serves a session nested in a stream of another.
+class Server final : public session::SessionHandler {
+ public:
+  /// Takes a prefix of the bytes and returns its length; 0: full, flush() is called when there is room.
+  using Write = std::function<std::size_t(ByteView)>;
+  static constexpr int kMaxDepth = 4;   ///< sessions in sessions
+
+  /// `agent` must outlive the server. `depth` is 0 for a session that is not nested.
+  Server(Agent& agent, session::Options options, Write write, int depth = 0);
+  /// Operations still running are destroyed.
+  ~Server() override;
+  Server(const Server&) = delete;
+
+  Agent& agent() noexcept { return agent_; }
+  session::Session& session() noexcept { return session_; }
+  int depth() const noexcept { return depth_; }
+
+  /// Bytes from the peer. An error ended the session and every operation.
+  Result<void> receive(ByteView bytes);
+  /// Writes what is queued, as far as `write` takes it. Runs by itself before the loop sleeps, so that everything a turn
+  /// produced leaves together. Not to be called from inside an operation.
+  void flush();
+  /// Whether bytes wait for `write` to have room.
+  bool blocked() const noexcept { return blocked_; }
+  /// Ends the session and every operation.
+  void close(const Error& error);
+  std::size_t operations() const noexcept { return operations_.size(); }
+
+  session::StreamHandler* on_open(session::StreamId stream, protocol::Method method, ByteView params,
+                                  std::string_view idempotency_key) override;
+  void on_stream_closed(session::StreamId stream) override;
+
+ private:
+  void schedule_tick();
+  void free_operations();
+
+  Agent& agent_;
+  Write write_;
+  int depth_;
+  std::unordered_map<session::StreamId, std::unique_ptr<Operation>> operations_;
+  std::vector<std::unique_ptr<Operation>> closed_;   ///< freed outside of session callbacks
+  std::uint64_t hook_ = 0;
+  Loop::TimerId tick_timer_ = 0;
+  core::TimePoint tick_at_ = core::TimePoint::max();
+  bool blocked_ = false;
+  session::Session session_;   ///< last: destroyed first, while operations_ still exist
+};
+
+/// A Server on a connected stream socket.
+class SocketServer {
+ public:
+  /// `lost` is called once, from the loop, when the peer is gone or broke the rules. It may destroy this object only
+  /// later (Loop::defer).
+  SocketServer(Agent& agent, core::UniqueFd socket, session::Options options, std::function<void(const Error&)> lost);
+  ~SocketServer();
+  SocketServer(const SocketServer&) = delete;
+
+  /// Starts listening. Errors: those of epoll_ctl(2).
+  Result<void> start();
+  Server& server() noexcept { return *server_; }
+
+ private:
+  std::size_t write(ByteView bytes);
+  void ready(std::uint32_t events);
+  void lose(const Error& error);
+
+  Agent& agent_;
+  core::UniqueFd socket_;
+  std::function<void(const Error&)> lost_;
+  std::unique_ptr<Server> server_;
+  bool wants_room_ = false;
+};
+
+/// Options of an agent's end of a session: software name and a fresh random session id.
+session::Options session_options();
+
+}  // namespace sandbox::agent
