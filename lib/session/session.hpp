@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include <sandbox/bytes.hpp>
@@ -32,6 +33,8 @@ class StreamHandler {
   virtual void on_data(Channel channel, ByteView data, bool fin) { (void)channel, (void)data, (void)fin; }
   /// send() can take more on `channel` again. Called only after it took less than asked.
   virtual void on_writable(Channel channel) { (void)channel; }
+  /// Messages queued earlier left; can_message() holds again. Called only after it did not.
+  virtual void on_drained() {}
   /// Agent: the client wants this stream to end soon; answer with end().
   virtual void on_cancel() {}
   /// Client: the terminal record. Last call for this stream; all data came before.
@@ -105,14 +108,23 @@ class Session {
   bool ready() const noexcept;                   ///< peer's hello was accepted
   const protocol::Hello& peer() const noexcept;  ///< valid when ready()
   /// Client: opens a stream. The OPEN is queued even before ready(). `handler` as in StreamHandler.
+  /// When it cannot be (session failed, params beyond kMaxRequest, numbers used up) the handler gets on_lost or on_end
+  /// before this returns 0.
   StreamId open(protocol::Method method, std::string params, StreamHandler* handler, std::string idempotency_key = {});
   /// Queues content; takes what credit and queue allow and returns how much (may be 0; then on_writable follows).
   /// `fin` counts only when all of `data` was taken.
   std::size_t send(StreamId stream, Channel channel, ByteView data, bool fin = false);
   /// How much send() would take now.
   std::size_t writable(StreamId stream, Channel channel) const noexcept;
+  /// The same without a copy: room for at most `max` bytes, in place (empty: none now; on_writable follows). Fill some of
+  /// it and commit() before any other call on this session.
+  std::span<std::byte> reserve(StreamId stream, Channel channel, std::size_t max);
+  void commit(StreamId stream, Channel channel, std::size_t count, bool fin = false);
   /// A structured message; overtakes queued DATA of the same stream. Dropped when the stream is gone.
   void send_message(StreamId stream, std::string message);
+  /// Whether little enough is queued that more messages should be made now; otherwise on_drained(stream) follows.
+  /// Whoever makes many messages (listings, events) must ask: messages have no credit.
+  bool can_message(StreamId stream);
   /// `count` bytes given to on_data were used up; lets the peer send as many more.
   void consumed(StreamId stream, Channel channel, std::size_t count);
   /// Client: asks the agent to end the stream. on_end still follows.
