@@ -1,0 +1,37 @@
+# Shared by the scripts beside it; sourced, not run. Callers set -euo pipefail first.
+# shellcheck shell=bash
+
+root_dir="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+say() { printf '%s: %s\n' "$(basename "$0")" "$*"; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+now_ms() { date +%s%3N; }
+
+# Installs what is missing as root; otherwise goes on only if nothing is.
+ensure_deps() { "$root_dir/scripts/install-deps" "$@" || die "some packages are missing; see above"; }
+
+# build_preset PRESET [TARGET…]: configures once and builds, with progress. A failed build prints its last lines.
+build_preset() {
+  local preset="$1" dir="$root_dir/build/$1" log begin
+  shift
+  mkdir -p "$dir"
+  log="$dir/build.log"
+  begin="$(now_ms)"
+  if [[ ! -f "$dir/build.ninja" ]]; then
+    say "configuring $preset"
+    (cd "$root_dir" && cmake --preset "$preset") >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "configuring $preset failed"; }
+  fi
+  say "building $preset into build/$preset"
+  local status=0
+  if [[ -t 1 ]]; then
+    ninja -C "$dir" "$@" || status=$?
+  else
+    # One line per tenth of the work: enough to see that it moves, little enough to read in a log.
+    NINJA_STATUS='[%p] ' ninja -C "$dir" "$@" 2>&1 | tee "$log" |
+      awk '/^\[ *[0-9]+%\]/{p=$0; gsub(/[^0-9].*/,"",p); split($0,a,"%"); gsub(/[^0-9]/,"",a[1]); t=int(a[1]/10);
+           if(t!=last){last=t; printf "  %d %%\n", a[1]; fflush()}}' || status=$?
+    if [[ $status -ne 0 ]]; then grep -E -A12 'FAILED:|error:' "$log" | head -n 60 >&2 || true; fi
+  fi
+  [[ $status -eq 0 ]] || die "building $preset failed (full log: build/$preset/build.log)"
+  say "built $preset in $((($(now_ms) - begin) / 1000)) s"
+}
