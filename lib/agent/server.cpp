@@ -1,6 +1,7 @@
 #include "agent/server.hpp"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -42,6 +43,14 @@ std::uint32_t Agent::oom_kills() const noexcept {
     text.remove_prefix(end == text.npos ? text.size() : end + 1);
   }
   return 0;
+}
+
+int Agent::null_device() noexcept {
+  if (!null_) {
+    null_.reset(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (null_ && null_.get() < 3) null_.reset(::fcntl(null_.get(), F_DUPFD_CLOEXEC, 3));
+  }
+  return null_.get();
 }
 
 void Agent::operation_ended() noexcept {

@@ -41,6 +41,9 @@ class Agent {
   /// OOM kills in this sandbox so far; 0 when nobody counts.
   std::uint32_t oom_kills() const noexcept;
 
+  /// /dev/null, open for reading and writing; -1 when this sandbox has none.
+  int null_device() noexcept;
+
   /// 256 KiB for one read or write; see Scratch. Do not hold it across a return to the loop.
   Scratch& scratch() noexcept { return scratch_; }
 
@@ -52,6 +55,7 @@ class Agent {
 
   Loop& loop_;
   Settings settings_;
+  core::UniqueFd null_;
   Scratch scratch_{256 << 10};
   Scratch received_{256 << 10};   ///< bytes on their way into a session: handlers use scratch_ meanwhile
   std::unique_ptr<Children> children_;

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+#include <sandbox/result.hpp>
+
+namespace sandbox::agent {
+
+/// One program to start. Strings and arrays live for the call.
+struct SpawnRequest {
+  const char* program = nullptr;        ///< absolute, or relative to `workdir`
+  char* const* arguments = nullptr;     ///< null-terminated
+  char* const* environment = nullptr;   ///< null-terminated
+  const char* workdir = nullptr;
+  int input = -1, output = -1, error = -1;  ///< become 0, 1 and 2; each at least 3; may be equal
+  bool terminal = false;                ///< `input` becomes the controlling terminal
+};
+
+/// Starts a program in a new session with empty signal mask and no other descriptors.
+///
+/// vfork-like: the caller sleeps until the program was loaded, so that a failure to do so is this call's error and costs
+/// no pipe. The calling process must have no signal handlers (the child shares its memory until then).
+/// Errors: operation "exec.workdir" (not_found, permission_denied, …), "exec.program" (likewise), "exec.fork" and
+/// "exec.setup" (resource_exhausted).
+Result<pid_t> spawn(const SpawnRequest& request);
+
+/// Where `name` is found along `path` (colon-separated, empty: a default), as execvp(3) would. Names with a slash are
+/// returned as they are. Errors: not_found, permission_denied.
+Result<std::string> find_program(const std::string& name, std::string_view path, const std::string& workdir);
+
+}  // namespace sandbox::agent
