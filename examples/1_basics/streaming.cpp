@@ -1,0 +1,39 @@
+// Output while it runs, and a conversation over standard input.
+#include <chrono>
+#include <iostream>
+
+#include "common.hpp"
+
+int main() {
+  return example::run([] {
+    auto runtime = sandbox::Runtime::open().value();
+    auto box = runtime.create(example::spec()).value();
+    const auto begin = std::chrono::steady_clock::now();
+    const auto elapsed = [&] {
+      return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begin).count();
+    };
+
+    // Each line arrives when it is written, not when the program ends.
+    auto counter = box.process().spawn("for i in 1 2 3; do echo tick $i; sleep 0.2; done; echo done >&2").value();
+    long long first = -1, last = 0;
+    while (auto chunk = counter.read().value()) {
+      last = elapsed();
+      if (first < 0) first = last;
+      std::cout << "after " << last << " ms: " << chunk->text() << std::flush;
+    }
+    example::expect(counter.wait().value().ok(), "exit code 0");
+    example::expect(last - first >= 300, "the first tick long before the last");
+
+    // bc-like conversation: write a line, read the answer, go on.
+    auto python = box.process().spawn(sandbox::Command("python3").args("-u", "-c",
+        "import sys\nfor line in sys.stdin: print(sum(map(int, line.split())))").open_stdin()).value();
+    for (const char* line : {"1 2 3\n", "40 2\n"}) {
+      python.write(std::string_view(line)).value();
+      const auto answer = python.read().value();
+      example::expect(answer.has_value(), "an answer");
+      std::cout << line << "  = " << answer->text();
+    }
+    python.close_stdin().value();
+    example::expect(python.wait().value().ok(), "the end of input to end it");
+  });
+}
