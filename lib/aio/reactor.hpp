@@ -3,12 +3,15 @@
 #include <memory>
 #include <thread>
 
+#include <sandbox/result.hpp>
+
 #include <boost/asio/io_context.hpp>
 
 /// The one background thread of a runtime or client: timers, asynchronous completions, relays.
 namespace sandbox::aio {
 
 /// Runs an io_context on a thread of its own. stop() (or destruction) finishes the thread after its current handler.
+/// Destroying it from one of its own handlers is allowed: the thread then ends by itself when that handler returns.
 class Reactor {
  public:
   Reactor();
@@ -17,9 +20,32 @@ class Reactor {
   bool on_this_thread() const noexcept;
   void stop();
 
+  /// An eventfd with which one thread gets another out of poll(2). Kept by the reactor between uses, so a wait costs no
+  /// system call for it and a thousand sandboxes need no descriptor each. Thread-safe.
+  class Wakeup {
+   public:
+    Wakeup() noexcept = default;
+    Wakeup(Wakeup&& other) noexcept : pool_(std::move(other.pool_)), fd_(std::exchange(other.fd_, -1)) {}
+    Wakeup& operator=(Wakeup&&) = delete;
+    ~Wakeup();
+    int fd() const noexcept { return fd_; }
+    /// Makes fd() readable until drain().
+    void wake() const noexcept;
+    void drain() const noexcept;
+
+   private:
+    friend class Reactor;
+    struct Pool;
+    Wakeup(std::shared_ptr<Pool> pool, int fd) noexcept : pool_(std::move(pool)), fd_(fd) {}
+    std::shared_ptr<Pool> pool_;
+    int fd_ = -1;
+  };
+  /// Errors: resource_exhausted (descriptors).
+  Result<Wakeup> wakeup();
+
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace sandbox::aio

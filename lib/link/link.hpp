@@ -3,6 +3,8 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 
 #include <sandbox/result.hpp>
 
@@ -42,9 +44,11 @@ class Link : public std::enable_shared_from_this<Link> {
 
   /// Waits for the peer's hello. Errors: deadline_exceeded, unavailable, protocol.
   Result<protocol::Hello> handshake(core::TimePoint deadline);
+  /// One round trip that overtakes bulk data. Errors: deadline_exceeded, unavailable.
+  Result<core::Duration> ping(core::TimePoint deadline);
 
   /// Runs `action(session)` under the lock, then sends what it produced. Never blocks on the peer: what the stream does
-  /// not take now is sent by whoever waits next, or by the reactor.
+  /// not take now is sent by whoever waits next, or by the reactor. Not to be called from a handler or a done().
   template <class Action>
   auto with(Action&& action) {
     std::unique_lock lock(mutex_);
@@ -58,14 +62,17 @@ class Link : public std::enable_shared_from_this<Link> {
     }
   }
 
-  /// Blocks until `done()` (evaluated under the lock, after every change) or `deadline`, reading and writing meanwhile.
-  /// Returns whether done() held. Calling it on the reactor thread is a bug answered with failed_precondition.
+  /// Blocks until `done()` or `deadline` (TimePoint::max(): none), reading and writing meanwhile. Returns whether done()
+  /// held. done() is evaluated under the lock after every change, by any thread, and may use the session (send more of a
+  /// buffer, say); once true it stays true or has no side effect. Errors: unavailable or protocol when the session is
+  /// over and done() does not hold; failed_precondition on the reactor thread, which would wait for itself.
   template <class Done>
   Result<bool> wait_until(Done&& done, core::TimePoint deadline) {
     return wait_erased([](void* context) { return (*static_cast<std::remove_reference_t<Done>*>(context))(); }, &done, deadline);
   }
 
-  /// While one lives, the reactor reads this link: asynchronous operations hold one each.
+  /// While one lives, the reactor reads this link: asynchronous operations hold one each. Not to be made or destroyed in
+  /// a handler (the lock is held there); operations post themselves to the reactor first.
   class Attention {
    public:
     explicit Attention(std::shared_ptr<Link> link);
@@ -79,6 +86,9 @@ class Link : public std::enable_shared_from_this<Link> {
   /// Ends the session with `error` (handlers get on_lost) and shuts the stream down. Idempotent, thread-safe.
   void close(const Error& error);
   bool failed() const;
+  /// Whether the caller is the reactor thread, where nothing may block.
+  bool on_reactor_thread() const noexcept;
+  aio::Reactor& reactor() noexcept;
 
  private:
   struct Impl;
@@ -86,6 +96,12 @@ class Link : public std::enable_shared_from_this<Link> {
   session::Session& session() noexcept;
   void flush(std::unique_lock<std::mutex>& lock);
   Result<bool> wait_erased(bool (*done)(void*), void* context, core::TimePoint deadline);
+  std::optional<Result<bool>> lead(std::unique_lock<std::mutex>& lock, bool (*done)(void*), void* context,
+                                   core::TimePoint deadline);
+  void hand_over();
+  void arm();
+  void on_reactor(bool readable);
+  void on_tick();
 
   mutable std::mutex mutex_;
   std::unique_ptr<Impl> impl_;

@@ -1,0 +1,287 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include <sandbox/sandbox.hpp>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/cancellation_type.hpp>
+#include <boost/asio/dispatch.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
+#include <boost/asio/prefer.hpp>
+
+/// The completion-token forms (`async_x`) of the handles. Include this beside <sandbox/sandbox.hpp> to use them with
+/// callbacks, boost::asio::use_future, use_awaitable or any other token; every one completes with void(Result<T>).
+///
+/// A completion runs on the token's associated executor, else on the runtime's own thread, where nothing may block:
+/// blocking calls answer failed_precondition there. It never runs inside the initiating call. Cancellation (any type)
+/// asks the operation to end; it still completes exactly once, as each function says.
+///
+/// GCC 12 and co_await: name aggregates first and move them in (`auto op = f(x); co_await std::move(op);`).
+namespace sandbox::detail {
+
+/// A completion handler of any type, called at most once. Move-only.
+template <class T>
+class Completion {
+ public:
+  class Target {
+   public:
+    virtual ~Target() = default;
+    virtual void complete(Result<T> result) = 0;
+  };
+  Completion() noexcept = default;
+  explicit Completion(std::unique_ptr<Target> target) noexcept : target_(std::move(target)) {}
+  explicit operator bool() const noexcept { return target_ != nullptr; }
+  void operator()(Result<T> result) {
+    if (auto target = std::move(target_)) target->complete(std::move(result));
+    else result.ignore("completed already");
+  }
+
+ private:
+  std::unique_ptr<Target> target_;
+};
+
+/// Asks a started operation to end. Callable from any thread at any time, also after the operation is over.
+using Canceller = std::function<void()>;
+
+/// Joins a cancellation slot, which belongs to the caller's executor, with an operation that is just being started.
+class CancelRelay {
+ public:
+  void request() {
+    Canceller cancel;
+    {
+      std::lock_guard lock(mutex_);
+      requested_ = true;
+      cancel = cancel_;
+    }
+    if (cancel) cancel();
+  }
+  void connect(Canceller cancel) {
+    {
+      std::lock_guard lock(mutex_);
+      cancel_ = cancel;
+      if (!requested_) return;
+    }
+    if (cancel) cancel();
+  }
+
+ private:
+  std::mutex mutex_;
+  Canceller cancel_;
+  bool requested_ = false;
+};
+
+template <class T, class Handler>
+class HandlerTarget final : public Completion<T>::Target {
+ public:
+  HandlerTarget(Handler handler, const boost::asio::any_io_executor& fallback)
+      : handler_(std::move(handler)),
+        work_(boost::asio::prefer(boost::asio::any_io_executor(boost::asio::get_associated_executor(handler_, fallback)),
+                                  boost::asio::execution::outstanding_work.tracked)) {}
+
+  void complete(Result<T> result) override {
+    boost::asio::dispatch(work_, [handler = std::move(handler_), outcome = std::move(result)]() mutable {
+      if (auto slot = boost::asio::get_associated_cancellation_slot(handler); slot.is_connected()) slot.clear();
+      std::move(handler)(std::move(outcome));
+    });
+  }
+
+ private:
+  Handler handler_;
+  boost::asio::any_io_executor work_;
+};
+
+/// Starts `start(Completion<T>) -> Canceller` for `token`.
+template <class T, class Token, class Start>
+auto initiate(boost::asio::any_io_executor fallback, Start start, Token&& token) {
+  return boost::asio::async_initiate<Token, void(Result<T>)>(
+      [](auto handler, boost::asio::any_io_executor executor, Start begin) {
+        using Handler = std::decay_t<decltype(handler)>;
+        std::shared_ptr<CancelRelay> relay;
+        if (auto slot = boost::asio::get_associated_cancellation_slot(handler); slot.is_connected()) {
+          relay = std::make_shared<CancelRelay>();
+          slot.assign([relay](boost::asio::cancellation_type) { relay->request(); });
+        }
+        auto cancel = begin(Completion<T>(std::make_unique<HandlerTarget<T, Handler>>(std::move(handler), executor)));
+        if (relay) relay->connect(std::move(cancel));
+      },
+      token, std::move(fallback), std::move(start));
+}
+
+// Bodies in lib/api (and, for create, lib/runtime).
+boost::asio::any_io_executor executor_of(driver::Box& box);
+boost::asio::any_io_executor executor_of(RunningProcess::State& state);
+boost::asio::any_io_executor executor_of(Watch::State& state);
+boost::asio::any_io_executor executor_of(RuntimeState& state);
+using BoxPtr = std::shared_ptr<driver::Box>;
+Canceller start_exec(const BoxPtr& box, Command cmd, Completion<ExecResult> completion);
+Canceller start_spawn(const BoxPtr& box, Command cmd, Completion<RunningProcess> completion);
+Canceller start_read(const std::shared_ptr<RunningProcess::State>& state, Completion<std::optional<OutputChunk>> completion);
+Canceller start_wait(const std::shared_ptr<RunningProcess::State>& state, Completion<ExitStatus> completion);
+Canceller start_write(const std::shared_ptr<RunningProcess::State>& state, Bytes bytes, Completion<void> completion);
+Canceller start_fs_read(const BoxPtr& box, std::string path, Completion<Bytes> completion);
+Canceller start_fs_write(const BoxPtr& box, std::string path, Bytes content, Completion<void> completion);
+Canceller start_fs_list(const BoxPtr& box, std::string path, Completion<std::vector<FileInfo>> completion);
+Canceller start_fs_stat(const BoxPtr& box, std::string path, Completion<FileInfo> completion);
+Canceller start_fs_remove_all(const BoxPtr& box, std::string path, Completion<void> completion);
+Canceller start_watch_next(const std::shared_ptr<Watch::State>& state, Completion<FileEvent> completion);
+Canceller start_env_get(const BoxPtr& box, std::string name, Completion<std::optional<std::string>> completion);
+Canceller start_env_set(const BoxPtr& box, std::string name, std::string value, Completion<void> completion);
+Canceller start_close(const BoxPtr& box, Completion<void> completion);
+Canceller start_create(const std::shared_ptr<RuntimeState>& state, SandboxSpec spec, Completion<Sandbox> completion);
+
+}  // namespace sandbox::detail
+
+namespace sandbox {
+
+template <class Token>
+auto Process::async_exec(Command cmd, Token&& token) {
+  return detail::initiate<ExecResult>(
+      detail::executor_of(*box_),
+      [box = box_, command = std::move(cmd)](auto completion) mutable {
+        return detail::start_exec(box, std::move(command), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Process::async_spawn(Command cmd, Token&& token) {
+  return detail::initiate<RunningProcess>(
+      detail::executor_of(*box_),
+      [box = box_, command = std::move(cmd)](auto completion) mutable {
+        return detail::start_spawn(box, std::move(command), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto RunningProcess::async_read(Token&& token) {
+  return detail::initiate<std::optional<OutputChunk>>(
+      detail::executor_of(*state_),
+      [state = state_](auto completion) { return detail::start_read(state, std::move(completion)); },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto RunningProcess::async_wait(Token&& token) {
+  return detail::initiate<ExitStatus>(
+      detail::executor_of(*state_),
+      [state = state_](auto completion) { return detail::start_wait(state, std::move(completion)); },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto RunningProcess::async_write(Bytes bytes, Token&& token) {
+  return detail::initiate<void>(
+      detail::executor_of(*state_),
+      [state = state_, content = std::move(bytes)](auto completion) mutable {
+        return detail::start_write(state, std::move(content), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Fs::async_read(std::string path, Token&& token) {
+  return detail::initiate<Bytes>(
+      detail::executor_of(*box_),
+      [box = box_, name = std::move(path)](auto completion) mutable {
+        return detail::start_fs_read(box, std::move(name), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Fs::async_write(std::string path, Bytes content, Token&& token) {
+  return detail::initiate<void>(
+      detail::executor_of(*box_),
+      [box = box_, name = std::move(path), bytes = std::move(content)](auto completion) mutable {
+        return detail::start_fs_write(box, std::move(name), std::move(bytes), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Fs::async_list(std::string path, Token&& token) {
+  return detail::initiate<std::vector<FileInfo>>(
+      detail::executor_of(*box_),
+      [box = box_, name = std::move(path)](auto completion) mutable {
+        return detail::start_fs_list(box, std::move(name), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Fs::async_stat(std::string path, Token&& token) {
+  return detail::initiate<FileInfo>(
+      detail::executor_of(*box_),
+      [box = box_, name = std::move(path)](auto completion) mutable {
+        return detail::start_fs_stat(box, std::move(name), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Fs::async_remove_all(std::string path, Token&& token) {
+  return detail::initiate<void>(
+      detail::executor_of(*box_),
+      [box = box_, name = std::move(path)](auto completion) mutable {
+        return detail::start_fs_remove_all(box, std::move(name), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Watch::async_next(Token&& token) {
+  return detail::initiate<FileEvent>(
+      detail::executor_of(*state_),
+      [state = state_](auto completion) { return detail::start_watch_next(state, std::move(completion)); },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Env::async_get(std::string name, Token&& token) {
+  return detail::initiate<std::optional<std::string>>(
+      detail::executor_of(*box_),
+      [box = box_, variable = std::move(name)](auto completion) mutable {
+        return detail::start_env_get(box, std::move(variable), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Env::async_set(std::string name, std::string value, Token&& token) {
+  return detail::initiate<void>(
+      detail::executor_of(*box_),
+      [box = box_, variable = std::move(name), text = std::move(value)](auto completion) mutable {
+        return detail::start_env_set(box, std::move(variable), std::move(text), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Sandbox::async_close(Token&& token) {
+  return detail::initiate<void>(
+      detail::executor_of(*box_),
+      [box = box_](auto completion) { return detail::start_close(box, std::move(completion)); },
+      std::forward<Token>(token));
+}
+
+template <class Token>
+auto Runtime::async_create(SandboxSpec spec, Token&& token) {
+  return detail::initiate<Sandbox>(
+      detail::executor_of(*state_),
+      [state = state_, wanted = std::move(spec)](auto completion) mutable {
+        return detail::start_create(state, std::move(wanted), std::move(completion));
+      },
+      std::forward<Token>(token));
+}
+
+}  // namespace sandbox

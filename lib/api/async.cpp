@@ -1,0 +1,123 @@
+#include "api/async.hpp"
+
+#include <thread>
+
+#include "api/environment.hpp"
+#include "api/exec.hpp"
+#include "api/files.hpp"
+#include "api/running.hpp"
+#include "api/watching.hpp"
+
+namespace sandbox::detail {
+namespace {
+
+/// Closing a sandbox waits for the kernel: it gets a thread of its own, joined by the reactor or by whoever drops this.
+struct Closing {
+  ~Closing() {
+    if (thread.joinable()) thread.join();
+  }
+  std::mutex mutex;  ///< held until `thread` is assigned
+  std::thread thread;
+};
+
+}  // namespace
+
+boost::asio::any_io_executor executor_of(driver::Box& box) { return box.reactor().context().get_executor(); }
+boost::asio::any_io_executor executor_of(RunningProcess::State& state) { return executor_of(state.box()); }
+boost::asio::any_io_executor executor_of(Watch::State& state) { return executor_of(state.box()); }
+
+Canceller start_exec(const BoxPtr& box, Command cmd, Completion<ExecResult> completion) {
+  return api::launch<ExecResult>(box, api::Exec::make_exec(cmd), std::move(completion));
+}
+
+Canceller start_spawn(const BoxPtr& box, Command cmd, Completion<RunningProcess> completion) {
+  if (auto usable = box->usable(); !usable) {
+    api::complete_later<RunningProcess>(*box, std::move(completion), std::move(usable).error());
+    return {};
+  }
+  auto started = RunningProcess::State::start(box, cmd);
+  if (!started) {
+    api::complete_later<RunningProcess>(*box, std::move(completion), std::move(started).error());
+    return {};
+  }
+  // Kills the program again unless it reaches the caller.
+  auto process = std::make_shared<RunningProcess>(*started);
+  auto* const state = started->get();
+  return state->await_later<RunningProcess>(
+      [state, process]() -> std::optional<Result<RunningProcess>> {
+        auto running = state->poll_started();
+        if (!running) return std::nullopt;
+        if (!*running) return Result<RunningProcess>(std::move(*running).error());
+        return Result<RunningProcess>(std::move(*process));
+      },
+      std::move(completion));
+}
+
+Canceller start_read(const std::shared_ptr<RunningProcess::State>& state, Completion<std::optional<OutputChunk>> completion) {
+  return state->await_later<std::optional<OutputChunk>>([s = state.get()] { return s->poll_output(); }, std::move(completion));
+}
+
+Canceller start_wait(const std::shared_ptr<RunningProcess::State>& state, Completion<ExitStatus> completion) {
+  state->link().with([&](session::Session&) {
+    ++state->waiting;  // for good: who asked for the end asynchronously wants no more output
+    state->drop_output();
+  });
+  return state->await_later<ExitStatus>([s = state.get()] { return s->poll_status(); }, std::move(completion));
+}
+
+Canceller start_write(const std::shared_ptr<RunningProcess::State>& state, Bytes bytes, Completion<void> completion) {
+  return state->await_later<void>(
+      [s = state.get(), content = std::move(bytes), sent = std::size_t{0}]() mutable { return s->poll_write(content, sent); },
+      std::move(completion));
+}
+
+Canceller start_fs_read(const BoxPtr& box, std::string path, Completion<Bytes> completion) {
+  return api::launch<Bytes>(box, api::ReadFile::make_read(path, 0, std::nullopt, ByteCount::gib(1).bytes()), std::move(completion));
+}
+
+Canceller start_fs_write(const BoxPtr& box, std::string path, Bytes content, Completion<void> completion) {
+  return api::launch<void>(box, api::WriteFile::make_write_owned(path, std::move(content), WriteOptions()), std::move(completion));
+}
+
+Canceller start_fs_list(const BoxPtr& box, std::string path, Completion<std::vector<FileInfo>> completion) {
+  return api::launch<std::vector<FileInfo>>(box, api::ListEntries::make_list(path), std::move(completion));
+}
+
+Canceller start_fs_stat(const BoxPtr& box, std::string path, Completion<FileInfo> completion) {
+  return api::launch<FileInfo>(box, api::make_stat(path, true), std::move(completion));
+}
+
+Canceller start_fs_remove_all(const BoxPtr& box, std::string path, Completion<void> completion) {
+  return api::launch<void>(box, api::make_remove(path, true), std::move(completion));
+}
+
+Canceller start_watch_next(const std::shared_ptr<Watch::State>& state, Completion<FileEvent> completion) {
+  return state->await_later<FileEvent>([s = state.get()] { return s->poll_event(); }, std::move(completion));
+}
+
+Canceller start_env_get(const BoxPtr& box, std::string name, Completion<std::optional<std::string>> completion) {
+  return api::launch<std::optional<std::string>>(box, api::make_env_get(name), std::move(completion));
+}
+
+Canceller start_env_set(const BoxPtr& box, std::string name, std::string value, Completion<void> completion) {
+  return api::launch<void>(box, api::make_env_set(name, value), std::move(completion));
+}
+
+Canceller start_close(const BoxPtr& box, Completion<void> completion) {
+  auto closing = std::make_shared<Closing>();
+  std::lock_guard lock(closing->mutex);
+  closing->thread = std::thread([box, closing, done = std::move(completion)]() mutable {
+    auto closed = box->close();
+    auto& reactor = box->reactor();
+    boost::asio::post(reactor.context(), [closing = std::move(closing), done = std::move(done), closed = std::move(closed)]() mutable {
+      {
+        std::lock_guard assigned(closing->mutex);
+        closing->thread.join();
+      }
+      done(std::move(closed));
+    });
+  });
+  return {};  // a close cannot be called back
+}
+
+}  // namespace sandbox::detail

@@ -1,0 +1,92 @@
+#include "api/exec.hpp"
+
+#include <algorithm>
+#include <csignal>
+
+#include "api/arguments.hpp"
+#include "api/running.hpp"
+
+namespace sandbox {
+
+std::string_view name(ExitCause cause) noexcept {
+  switch (cause) {
+    case ExitCause::exited: return "exited";
+    case ExitCause::signalled: return "signalled";
+    case ExitCause::timed_out: return "timed_out";
+    case ExitCause::out_of_memory: return "out_of_memory";
+    case ExitCause::limit_hit: return "limit_hit";
+    case ExitCause::cancelled: return "cancelled";
+  }
+  return "unknown";
+}
+
+int ExitStatus::shell_code() const noexcept {
+  if (cause == ExitCause::exited) return exit_code;
+  if (cause == ExitCause::timed_out) return 124;
+  return 128 + signal;
+}
+
+Result<ExecResult> Process::exec(Command cmd) {
+  SANDBOX_TRY(auto operation, api::Exec::make_exec(cmd));
+  return api::perform(*box_, operation);
+}
+
+Result<RunningProcess> Process::spawn(Command cmd) { return RunningProcess::State::spawn(box_, cmd); }
+
+}  // namespace sandbox
+
+namespace sandbox::api {
+
+ExitStatus to_status(const protocol::ExecOutcome& outcome) {
+  ExitStatus status;
+  // An agent that names no cause we know did not tell how the program ended; "signalled" claims the least.
+  const bool known = outcome.cause >= protocol::ExitCause::exited && outcome.cause <= protocol::ExitCause::cancelled;
+  status.cause = known ? static_cast<ExitCause>(outcome.cause) : ExitCause::signalled;
+  status.exit_code = static_cast<int>(outcome.exit_code & 0xff);
+  status.signal = static_cast<int>(outcome.signal & 0x7f);
+  status.core_dumped = outcome.core_dumped;
+  status.oom_kills = outcome.oom_kills;
+  status.stdout_bytes = outcome.out_total;
+  status.stderr_bytes = outcome.err_total;
+  status.stdout_dropped = outcome.out_dropped;
+  status.stderr_dropped = outcome.err_dropped;
+  status.wall_time = std::chrono::nanoseconds(outcome.wall_ns);
+  status.user_time = std::chrono::nanoseconds(outcome.user_ns);
+  status.system_time = std::chrono::nanoseconds(outcome.system_ns);
+  status.max_rss = ByteCount::kib(outcome.max_rss_kib);
+  return status;
+}
+
+Result<Exec> Exec::make_exec(const Command& cmd) {
+  SANDBOX_TRY(const auto request, make_request(cmd, Use::collect));
+  Exec exec(protocol::Method::exec, protocol::encode(request), cmd.idempotency_key());
+  exec.cap_ = cmd.max_output() ? cmd.max_output()->bytes() : protocol::kDefaultMaxOutput;
+  if (cmd.timeout().count() > 0) exec.patience_ = cmd.timeout() + kGrace;
+  if (cmd.stdin_text()) exec.stdin_ = StdinFeed(*cmd.stdin_text());
+  return exec;
+}
+
+void Exec::on_data(session::Channel channel, ByteView data, bool) {
+  Bytes& kept = channel == session::Channel::err ? err_ : out_;
+  auto& dropped = channel == session::Channel::err ? err_dropped_ : out_dropped_;
+  const std::size_t room = cap_ - std::min<std::uint64_t>(cap_, kept.size());
+  const auto keep = data.first(std::min(room, data.size()));
+  kept.insert(kept.end(), keep.begin(), keep.end());
+  dropped += data.size() - keep.size();
+  session().consumed(stream(), channel, data.size());
+}
+
+void Exec::on_writable(session::Channel) { stdin_.pump(session(), stream()); }
+
+Result<ExecResult> Exec::make() {
+  SANDBOX_TRY(const auto outcome, protocol::decode<protocol::ExecOutcome>(reply()));
+  ExecResult result;
+  static_cast<ExitStatus&>(result) = to_status(outcome);
+  result.stdout_dropped += out_dropped_;
+  result.stderr_dropped += err_dropped_;
+  result.stdout_bytes_kept = std::move(out_);
+  result.stderr_bytes_kept = std::move(err_);
+  return result;
+}
+
+}  // namespace sandbox::api

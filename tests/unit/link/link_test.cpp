@@ -1,0 +1,283 @@
+#include "link/link.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <latch>
+
+#include <boost/asio/post.hpp>
+
+#include "peer.hpp"
+
+namespace sandbox::link::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+core::TimePoint in(core::Duration time) { return core::SteadyClock::now() + time; }
+
+class Links : public ::testing::Test {
+ protected:
+  std::string echo(Link& on, std::string text) {
+    Collector call;
+    on.with([&](session::Session& session) { call.open(session, Method::env_get, text); });
+    auto done = on.wait_until([&] { return call.finished; }, in(20s));
+    if (!done || !*done) {
+      on.with([&](session::Session& session) { session.detach(call.id); });
+      return done ? "timeout" : "error: " + done.error().to_string();
+    }
+    if (call.lost) return "lost: " + call.lost->to_string();
+    return call.end->result;
+  }
+
+  aio::Reactor reactor;
+  Pair pair{reactor};
+  std::shared_ptr<Link> link = pair.link;
+};
+
+TEST_F(Links, HandshakeYieldsThePeersHello) {
+  auto hello = link->handshake(in(5s));
+  ASSERT_TRUE(hello) << hello.error().to_string();
+  EXPECT_EQ(hello->version, 2u);
+}
+
+TEST_F(Links, ACallGetsItsAnswer) { EXPECT_EQ(echo(*link, "hello"), "hello"); }
+
+TEST_F(Links, PingMeasuresARoundTrip) {
+  auto time = link->ping(in(5s));
+  ASSERT_TRUE(time) << time.error().to_string();
+  EXPECT_GT(*time, 0ns);
+}
+
+TEST_F(Links, TheReaderDispatchesWhatBelongsToOthers) {
+  // A slow waiter takes the reading role; quick calls of other threads must be answered through it.
+  Collector slow;
+  link->with([&](session::Session& session) { slow.open(session, Method::exec, {}); });
+  std::atomic<bool> left = false;
+  std::jthread reader([&] {
+    auto done = link->wait_until([&] { return slow.finished; }, in(20s));
+    EXPECT_TRUE(done && *done);
+    left = true;
+  });
+  for (int i = 0; i < 100; ++i) ASSERT_EQ(echo(*link, std::to_string(i)), std::to_string(i));
+  EXPECT_FALSE(left);
+  link->with([&](session::Session& session) { session.cancel(slow.id); });
+}
+
+TEST_F(Links, WhenTheReaderLeavesAnotherWaiterReads) {
+  // The first waiter reads and leaves by its deadline; the second must then be answered although nobody wakes it.
+  Collector first, second;
+  link->with([&](session::Session& session) { first.open(session, Method::exec, {}), second.open(session, Method::exec, {}); });
+  std::jthread a([&] {
+    auto done = link->wait_until([&] { return first.finished; }, in(30ms));
+    EXPECT_TRUE(done && !*done);
+    link->with([&](session::Session& session) { session.cancel(second.id); });
+  });
+  auto done = link->wait_until([&] { return second.finished; }, in(20s));
+  EXPECT_TRUE(done && *done);
+  a.join();
+  link->with([&](session::Session& session) { session.detach(first.id); });
+}
+
+TEST_F(Links, AWaitEndsAtItsDeadline) {
+  const auto start = core::SteadyClock::now();
+  auto done = link->wait_until([] { return false; }, in(20ms));
+  ASSERT_TRUE(done);
+  EXPECT_FALSE(*done);
+  EXPECT_GE(core::SteadyClock::now() - start, 20ms);
+}
+
+TEST_F(Links, AChangeMadeByAnotherThreadEndsAWait) {
+  bool flag = false;  // under the link's lock
+  std::jthread setter([&] { link->with([&](session::Session&) { flag = true; }); });
+  auto done = link->wait_until([&] { return flag; }, in(20s));
+  EXPECT_TRUE(done && *done);
+}
+
+TEST_F(Links, DeathOfThePeerEndsEveryWait) {
+  Collector calls[3];
+  link->with([&](session::Session& session) {
+    for (auto& call : calls) call.open(session, Method::exec, {});
+  });
+  std::vector<std::jthread> threads;
+  for (auto& call : calls) {
+    threads.emplace_back([&] {
+      auto done = link->wait_until([&] { return call.finished; }, in(20s));
+      EXPECT_TRUE(done && *done);
+      ASSERT_TRUE(call.lost);
+      EXPECT_EQ(call.lost->code(), ErrorCode::unavailable);
+    });
+  }
+  pair.peer->die();
+  threads.clear();
+  EXPECT_TRUE(link->failed());
+  auto later = link->wait_until([] { return false; }, in(1s));
+  ASSERT_FALSE(later);
+  EXPECT_EQ(later.error().code(), ErrorCode::unavailable);
+}
+
+TEST_F(Links, ClosingFromAnotherThreadEndsEveryWait) {
+  Collector call;
+  link->with([&](session::Session& session) { call.open(session, Method::exec, {}); });
+  std::jthread waiter([&] {
+    auto done = link->wait_until([&] { return call.finished; }, in(20s));
+    EXPECT_TRUE(done && *done);
+  });
+  link->close(Error(ErrorCode::cancelled, "closed by the test"));
+  waiter.join();
+  ASSERT_TRUE(call.lost);
+  EXPECT_EQ(call.lost->code(), ErrorCode::cancelled);
+  link->close(Error(ErrorCode::internal, "again"));  // idempotent
+}
+
+TEST_F(Links, GarbageFromThePeerEndsTheSession) {
+  Collector call;
+  ASSERT_EQ(echo(*link, "x"), "x");
+  link->with([&](session::Session& session) { call.open(session, Method::exec, {}); });
+  pair.peer->inject(std::string(64, '\xff'));
+  auto done = link->wait_until([&] { return call.finished; }, in(20s));
+  EXPECT_TRUE(done && *done);
+  ASSERT_TRUE(call.lost);
+  EXPECT_EQ(call.lost->code(), ErrorCode::protocol);
+}
+
+TEST_F(Links, TenThousandPingsFromEightThreads) {
+  std::vector<std::jthread> threads;
+  std::atomic<int> good = 0;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 1250; ++i) good += link->ping(in(30s)).has_value();
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(good, 10000);
+}
+
+TEST_F(Links, BulkBothWaysIsCompleteAndInOrderWhilePingsPass) {
+  constexpr std::uint64_t kBytes = 24 << 20;
+  std::atomic<bool> busy = true;
+  std::jthread pinger([&] {
+    while (busy) EXPECT_TRUE(link->ping(in(20s)).has_value());
+  });
+  std::jthread writer([&] {
+    Collector call;
+    const Bytes piece(256 << 10);
+    link->with([&](session::Session& session) { call.open(session, Method::fs_write, {}); });
+    for (std::uint64_t sent = 0; sent < kBytes; sent += piece.size()) {
+      ByteView rest = piece;
+      auto done = link->wait_until(
+          [&] {
+            if (!rest.empty()) rest = rest.subspan(call.session->send(call.id, Channel::in, rest));
+            return rest.empty();
+          },
+          in(20s));
+      ASSERT_TRUE(done && *done);
+    }
+    link->with([&](session::Session& session) { session.send(call.id, Channel::in, {}, true); });
+    auto done = link->wait_until([&] { return call.finished; }, in(20s));
+    ASSERT_TRUE(done && *done);
+    EXPECT_EQ(call.end->result, std::to_string(kBytes));
+  });
+  Collector call;
+  link->with([&](session::Session& session) { call.open(session, Method::fs_read, std::to_string(kBytes)); });
+  auto done = link->wait_until([&] { return call.finished; }, in(20s));
+  ASSERT_TRUE(done && *done);
+  EXPECT_EQ(call.bytes, kBytes);
+  EXPECT_TRUE(call.in_order);
+  writer.join();
+  busy = false;
+}
+
+TEST_F(Links, AFullSocketIsDrainedByTheReactorWhenNobodyWaits) {
+  // Freeze the peer, queue more than the socket takes without waiting, let it go: everything must arrive.
+  ASSERT_EQ(echo(*link, "x"), "x");
+  pair.peer->freeze();
+  Collector call;
+  std::uint64_t queued = 0;
+  link->with([&](session::Session& session) {
+    call.open(session, Method::fs_write, {});
+    const Bytes piece(64 << 10);
+    for (int i = 0; i < 16; ++i) queued += session.send(call.id, Channel::in, piece);
+  });
+  link->with([&](session::Session& session) { session.send(call.id, Channel::in, {}, true); });
+  ASSERT_GT(queued, 0u);
+  pair.peer->thaw();
+  auto done = link->wait_until([&] { return call.finished; }, in(20s));
+  ASSERT_TRUE(done && *done);
+  EXPECT_EQ(call.end->result, std::to_string(queued));
+}
+
+TEST_F(Links, TheReactorReadsWhileAttentionIsHeld) {
+  struct Promise : Collector {
+    std::promise<std::string> answer;
+    void on_end(const protocol::End& record) override { answer.set_value(record.result); }
+    void on_lost(const Error& error) override { answer.set_value(error.to_string()); }
+  };
+  for (int i = 0; i < 50; ++i) {
+    Promise call;
+    auto answer = call.answer.get_future();
+    Link::Attention attention(link);
+    link->with([&](session::Session& session) { call.open(session, Method::env_get, "async"); });
+    ASSERT_EQ(answer.wait_for(20s), std::future_status::ready);
+    EXPECT_EQ(answer.get(), "async");
+  }
+}
+
+TEST_F(Links, AsynchronousAnswersArriveWhileThreadsBlock) {
+  struct Counting : Collector {
+    std::latch* latch = nullptr;
+    void on_end(const protocol::End&) override { latch->count_down(); }
+  };
+  constexpr int kCalls = 500;
+  std::latch latch(kCalls);
+  std::vector<Counting> calls(kCalls);
+  std::vector<std::jthread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 200; ++i) EXPECT_EQ(echo(*link, "b"), "b");
+    });
+  }
+  {
+    Link::Attention attention(link);
+    for (auto& call : calls) {
+      call.latch = &latch;
+      link->with([&](session::Session& session) { call.open(session, Method::env_get, "a"); });
+    }
+    latch.wait();
+  }
+  threads.clear();
+  // Handlers live in `calls`: nothing may come for them any more.
+  EXPECT_EQ(echo(*link, "last"), "last");
+}
+
+TEST_F(Links, BlockingOnTheReactorThreadIsRefused) {
+  std::promise<ErrorCode> code;
+  boost::asio::post(reactor.context(), [&] {
+    auto done = link->wait_until([] { return false; }, in(1s));
+    code.set_value(done ? ErrorCode::internal : done.error().code());
+  });
+  EXPECT_EQ(code.get_future().get(), ErrorCode::failed_precondition);
+}
+
+TEST_F(Links, WaitersComeAndGoByDeadlineWithoutLosingAnswers) {
+  // Short deadlines make waiters leave at the same moment as they are appointed to read.
+  std::vector<std::jthread> threads;
+  std::atomic<int> answered = 0;
+  for (int t = 0; t < 6; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 150; ++i) {
+        Collector call;
+        link->with([&](session::Session& session) { call.open(session, t % 2 ? Method::exec : Method::env_get, "x"); });
+        auto done = link->wait_until([&] { return call.finished; }, in(t % 2 ? 200us : 20s));
+        if (done && *done) ++answered;
+        else link->with([&](session::Session& session) { session.cancel(call.id), session.detach(call.id); });
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(answered, 450);
+}
+
+}  // namespace
+}  // namespace sandbox::link::test
