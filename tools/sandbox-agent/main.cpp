@@ -1,0 +1,105 @@
+/// Process 1 of every sandbox.
+///
+/// Contract with whoever starts it: descriptor 3 (or `--fd N`) is a connected stream socket to the client; the environment
+/// is what commands start with; the current directory is where they start; SANDBOX_OOM_FD=4 in the environment names a
+/// descriptor with a line "oom_kill N". Runs outside of sandboxes too (tests): nothing here depends on being process 1.
+/// Ends when the socket does, and takes every process below it along.
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <string_view>
+#include <utility>
+
+#include "agent/children.hpp"
+#include "agent/facts.hpp"
+#include "agent/loop.hpp"
+#include "agent/server.hpp"
+#include "core/text.hpp"
+
+extern char** environ;
+
+namespace {
+
+using sandbox::core::UniqueFd;
+
+constexpr int kDefaultSocket = 3;
+constexpr std::string_view kOomVariable = "SANDBOX_OOM_FD";
+
+[[noreturn]] void usage() {
+  constexpr std::string_view kText = "usage: sandbox-agent [--fd N], with a connected stream socket at descriptor N (3)\n";
+  (void)!::write(STDERR_FILENO, kText.data(), kText.size());
+  ::_exit(64);
+}
+
+/// Descriptors 0–2 must be taken, or the agent's own would get those numbers and lose them to the first program.
+void fill_stdio() {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (::fcntl(fd, F_GETFD) < 0 && ::open("/dev/null", O_RDWR) < 0) return;
+}
+
+/// Blocks all signals and undoes ignored ones, which programs would inherit.
+void settle_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  ::sigprocmask(SIG_SETMASK, &all, nullptr);
+  const std::uint64_t ignored = sandbox::agent::ignored_signals();
+  for (int signal = 1; ignored != 0 && signal <= 64; ++signal)
+    if (ignored >> (signal - 1) & 1) ::signal(signal, SIG_DFL);
+}
+
+UniqueFd take_oom_counter() {
+  const char* text = ::getenv(kOomVariable.data());
+  if (!text) return {};
+  const auto fd = sandbox::core::parse_number<int>(text);
+  if (!fd || *fd < 3 || ::fcntl(*fd, F_SETFD, FD_CLOEXEC) != 0) return {};
+  return UniqueFd(*fd);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace sandbox;
+  int socket_number = kDefaultSocket;
+  if (argc == 3 && std::string_view(argv[1]) == "--fd") {
+    const auto number = core::parse_number<int>(argv[2]);
+    if (!number || *number < 0) usage();
+    socket_number = *number;
+  } else if (argc > 1) {
+    usage();
+  }
+  if (::fcntl(socket_number, F_SETFD, FD_CLOEXEC) != 0) usage();
+
+  fill_stdio();
+  settle_signals();
+  ::umask(022);
+
+  agent::Loop loop;
+  agent::Agent::Settings settings;
+  settings.oom_counter = take_oom_counter();
+  settings.environment = agent::Environment::from(environ);
+  settings.environment.unset(kOomVariable);
+  char workdir[4096];
+  settings.workdir = ::getcwd(workdir, sizeof workdir) && workdir[0] == '/' ? workdir : "/";
+  agent::Agent shared(loop, std::move(settings));
+  // After /proc/self/oom_score_adj was opened, which then belongs to root; before anybody could be looking.
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+
+  session::Options options = agent::session_options();
+  options.hello.facts = agent::collect_facts();
+  agent::SocketServer server(shared, UniqueFd(socket_number), std::move(options), [&loop](const Error& why) {
+    why.ignore("a lost client is how an agent's life ends");
+    loop.stop();
+  });
+  if (auto started = server.start(); !started) {
+    started.ignore("said by the exit status");
+    ::_exit(70);
+  }
+  loop.run();
+  shared.children().kill_descendants();
+  ::_exit(0);
+}
