@@ -28,20 +28,22 @@ Result<core::UniqueFd> make_network_namespace();
 
 /// Brings `lo` up in the namespace of the caller. For a child that was cloned with CLONE_NEWNET.
 Result<void> loopback_up();
+/// The same for a child that shares the launcher's memory: 0 or -errno; allocates nothing and leaves errno alone.
+long raise_loopback() noexcept;
 
-/// Enters `netns_fd`; leave through return_to_host(). The pair is a few microseconds.
+/// The calling thread is inside `netns_fd` while this lives. Sockets made meanwhile stay there. A few microseconds.
 class InsideNamespace {
  public:
   /// Errors: internal or permission_denied from setns(2); then the caller is still where it was.
   static Result<InsideNamespace> enter(int netns_fd);
-  InsideNamespace(InsideNamespace&& other) noexcept : entered_(std::exchange(other.entered_, false)) {}
+  InsideNamespace(InsideNamespace&& other) noexcept : host_(std::move(other.host_)) {}
   InsideNamespace& operator=(InsideNamespace&&) = delete;
-  /// Back to the namespace the process started in.
+  /// Back to where the caller was.
   ~InsideNamespace();
 
  private:
-  InsideNamespace() = default;
-  bool entered_ = true;
+  explicit InsideNamespace(core::UniqueFd host) noexcept : host_(std::move(host)) {}
+  core::UniqueFd host_;
 };
 
 /// A TCP connection being made from inside a sandbox's network namespace to its loopback: 127.0.0.1 first, then ::1.
