@@ -179,7 +179,7 @@ void Link::flush(std::unique_lock<std::mutex>&) {
 
 void Link::close(const Error& error) {
   std::lock_guard lock(mutex_);
-  if (impl_->error) return;
+  if (impl_->error) return error.ignore("the session was over already");
   impl_->fail(error);
   impl_->tell_waiters(nullptr);
 }
