@@ -1,7 +1,7 @@
 // One core through a session: encode and decode of DATA, and the price of a small round trip.
 #include <benchmark/benchmark.h>
 
-#include "session/session.hpp"
+#include "session/endpoint.hpp"
 
 namespace {
 
@@ -31,7 +31,8 @@ struct Agent : session::SessionHandler {
   }
 };
 
-bool move(Session& from, Session& to) {
+template <class End>
+bool move(End& from, End& to) {
   bool moved = false;
   for (;;) {
     const ByteView out = from.output();
@@ -71,6 +72,68 @@ void resumable(benchmark::State& state) {
 }
 BENCHMARK(plain)->Arg(1)->Arg(4096)->Arg(128 << 10)->Arg(1 << 20);
 BENCHMARK(resumable)->Arg(128 << 10);
+
+/// The whole sealed path on one core: send, seal, open, receive.
+void sealed(benchmark::State& state) {
+  Agent agent_events;
+  session::SessionHandler client_events;
+  Session client(session::Role::client, {}, client_events), agent(session::Role::agent, {}, agent_events);
+  agent_events.session = &agent;
+  session::StreamHandler handler;
+  auto channel = crypto::SecureChannel::client({});
+  if (!channel) {
+    state.SkipWithError(channel.error().message().c_str());
+    return;
+  }
+  session::Endpoint near(client, std::move(channel).value());
+  session::Endpoint far(agent, crypto::SecureChannel::agent({Identity::generate().value(), {}, {}}).value());
+  const auto id = client.open(protocol::Method::fs_write, "", &handler);
+  while (move(near, far) | move(far, near)) {
+  }
+  const std::string content(static_cast<std::size_t>(state.range(0)), 'x');
+  for (auto _ : state) {
+    std::size_t sent = 0;
+    while (sent < content.size()) {
+      sent += client.send(id, Channel::in, as_bytes(std::string_view(content).substr(sent)));
+      move(near, far);
+      move(far, near);
+    }
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(agent_events.sink.bytes));
+}
+BENCHMARK(sealed)->Arg(1)->Arg(4096)->Arg(128 << 10)->Arg(1 << 20);
+
+/// One half each: what a core at either end pays.
+void seal(benchmark::State& state) {
+  auto client = crypto::SecureChannel::client({}).value();
+  auto agent = crypto::SecureChannel::agent({Identity::generate().value(), {}, {}}).value();
+  const auto none = [](ByteView) -> Result<void> { return {}; };
+  agent.receive(client.output(), none).value();
+  client.sent(client.output().size());
+  client.receive(agent.output(), none).value();
+  client.sent(client.output().size());
+  const std::string content(static_cast<std::size_t>(state.range(0)), 'x');
+  for (auto _ : state) {
+    client.seal(as_bytes(content)).value();
+    client.sent(client.output().size());
+  }
+  state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * state.range(0));
+}
+BENCHMARK(seal)->Arg(128 << 10);
+
+void handshake(benchmark::State& state) {
+  const Identity identity = Identity::generate().value();
+  const auto none = [](ByteView) -> Result<void> { return {}; };
+  for (auto _ : state) {
+    auto client = crypto::SecureChannel::client({.pin = identity.fingerprint()}).value();
+    auto agent = crypto::SecureChannel::agent({identity, {}, {}}).value();
+    agent.receive(client.output(), none).value();
+    client.sent(client.output().size());
+    client.receive(agent.output(), none).value();
+    agent.receive(client.output(), none).value();
+  }
+}
+BENCHMARK(handshake);
 
 void open_to_end(benchmark::State& state) {
   Agent agent_events;

@@ -1,6 +1,7 @@
 // The C++ runtime of guest programs: allocation and the throw hooks of libstdc++'s headers, all of which end the
 // process. Guest code is written so that none of them is reached except when memory is exhausted.
 #include <cstdlib>
+#include <memory>
 #include <new>
 #include <string.h>
 #include <unistd.h>
@@ -39,10 +40,13 @@ void __throw_bad_array_new_length() { fail("bad array length"); }
 void __throw_bad_optional_access() { fail("bad optional access"); }
 void __throw_bad_variant_access(const char* what) { fail(what); }
 void __throw_system_error(int) { fail("system error"); }
+// std::make_shared asks whether a type_info of code with RTTI is its own; guest code has none.
+bool _Sp_make_shared_tag::_S_eq(const type_info&) noexcept { return false; }
 }  // namespace std
 
 extern "C" {
 void __cxa_pure_virtual() { fail("pure virtual call"); }
+void __cxa_throw_bad_array_new_length() { fail("bad array length"); }  // new T[n] with a size known at run time
 int __cxa_atexit(void (*)(void*), void*, void*) { return 0; }  // guest programs leave through _exit
 void* __dso_handle = nullptr;
 // Archives built for glibc with _FORTIFY_SOURCE (libsodium, zstd) call the checked forms.
