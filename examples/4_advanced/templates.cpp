@@ -28,7 +28,8 @@ int main() {
     first.close().value();
     second.close().value();
     runtime.remove_template(id).value();
-    example::expect(!runtime.create(spec), "no sandbox from a template that is gone");
+    const auto gone = runtime.create(spec);
+    example::expect(!gone && gone.error().code() == sandbox::ErrorCode::not_found, "not_found for a template that is gone");
     std::cout << "removed " << id << "\n";
   });
 }
