@@ -57,7 +57,8 @@ class SecureChannel {
   Result<void> receive(ByteView wire, Sink&& sink) {
     using Target = std::remove_reference_t<Sink>;
     return receive_erased(
-        wire, [](void* target, ByteView plain) -> Result<void> { return (*static_cast<Target*>(target))(plain); }, &sink);
+        wire, [](void* target, ByteView plain) -> Result<void> { return (*static_cast<Target*>(target))(plain); },
+        const_cast<void*>(static_cast<const void*>(std::addressof(sink))));
   }
   /// The transport ended. Errors: unavailable, unless the peer had closed the channel: something may be missing.
   Result<void> finish() const;
