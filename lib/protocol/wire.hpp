@@ -14,7 +14,8 @@
 /// length-delimited fields, so that any protobuf library can read them; docs/PROTOCOL.md gives the .proto text.
 ///
 /// A message is a plain struct with a static `fields(self, visit)` that calls `visit(number, self.member)` for each
-/// member. Encoding skips members that equal their default; decoding skips unknown fields and checks every length.
+/// member. Encoding skips zero and empty members, except where the struct's default is not zero: those are always
+/// written (the .proto text calls them optional). Decoding skips unknown fields and checks every length.
 namespace sandbox::protocol {
 
 /// Nesting beyond this is refused. Our deepest message has 3.
@@ -25,9 +26,45 @@ inline constexpr std::size_t kMaxRepeated = 1 << 16;
 template <class T>
 concept Message = requires(T& t) { T::fields(t, [](auto, auto&) {}); };
 
+namespace detail {
+/// Bit n: field number n is a number whose default is not zero, so that zero must be written.
+template <Message T>
+std::uint64_t find_nonzero_defaults() {
+  std::uint64_t mask = 0;
+  const T defaults{};
+  T::fields(defaults, [&](unsigned number, const auto& member) {
+    using Member = std::remove_cvref_t<decltype(member)>;
+    if constexpr (std::is_arithmetic_v<Member> || std::is_enum_v<Member>) {
+      if (static_cast<std::uint64_t>(member) != 0) mask |= std::uint64_t{1} << (number & 63);
+    }
+  });
+  return mask;
+}
+template <Message T>
+std::uint64_t nonzero_defaults() {
+  static const std::uint64_t mask = find_nonzero_defaults<T>();
+  return mask;
+}
+}  // namespace detail
+
 class Writer {
  public:
   explicit Writer(std::string& out) : out_(out) {}
+
+  /// The fields of `message`, without a tag or length of its own.
+  template <Message T>
+  void message(const T& value) {
+    T::fields(value, [&](unsigned number, const auto& member) {
+      using Member = std::remove_cvref_t<decltype(member)>;
+      if constexpr (std::is_arithmetic_v<Member> || std::is_enum_v<Member>) {
+        if (static_cast<std::uint64_t>(member) == 0) {
+          if (detail::nonzero_defaults<T>() >> (number & 63) & 1) varint_field(number, 0);
+          return;
+        }
+      }
+      field(number, member);
+    });
+  }
 
   void varint(std::uint64_t value) {
     while (value >= 0x80) {
@@ -59,8 +96,7 @@ class Writer {
       if (!value.empty()) bytes_field(number, value);
     } else if constexpr (Message<T>) {
       std::string inner;
-      Writer writer(inner);
-      T::fields(value, [&](unsigned n, const auto& member) { writer.field(n, member); });
+      Writer(inner).message(value);
       bytes_field(number, inner);
     } else {
       optional_or_repeated(number, value);
@@ -201,8 +237,7 @@ class Reader {
 template <Message T>
 std::string encode(const T& message) {
   std::string out;
-  Writer writer(out);
-  T::fields(message, [&](unsigned number, const auto& member) { writer.field(number, member); });
+  Writer(out).message(message);
   return out;
 }
 
