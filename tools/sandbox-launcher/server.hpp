@@ -1,0 +1,121 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include <sandbox/result.hpp>
+
+#include "base.hpp"
+#include "child.hpp"
+#include "core/unique_fd.hpp"
+#include "id_ranges.hpp"
+#include "launch/plan.hpp"
+#include "network.hpp"
+#include "os/cgroup.hpp"
+#include "recipe.hpp"
+
+/// The launcher's loop: requests in, sandboxes made, watched and taken away. Single-threaded.
+namespace sandbox::launcher {
+
+class Server {
+ public:
+  /// `control` is the socket to the backend, which must stay open for the server's life.
+  Server(int control, Base base) : control_(control), base_(std::move(base)) {}
+  /// Until the control socket ends or its peer breaks the rules; then everything made is taken away.
+  /// Returns the process's exit code.
+  int run();
+
+ private:
+  /// Memory lent to a child until it has executed the agent or ended.
+  struct Slot {
+    ChildState state;
+    void* stack = nullptr;
+    std::vector<core::UniqueFd> fds;   ///< the child's; closed here once it has a table of its own
+    std::shared_ptr<Recipe> recipe;    ///< keeps what the plan points to
+  };
+  struct Sandbox {
+    std::uint64_t id = 0;
+    int pid = -1;
+    core::UniqueFd pidfd, network, writable;
+    os::CgroupSet cgroups;
+    std::uint32_t first_id = 0;
+    bool has_ids = false;
+    Slot* slot = nullptr;
+    std::uint64_t slot_generation = 0;
+    bool ended = false, frozen = false, doomed = false;
+    launch::Outcome outcome;           ///< valid when ended
+    std::vector<std::uint64_t> waiting_outcome, waiting_destroy;  ///< request numbers
+  };
+  struct Connection {
+    std::uint64_t request = 0, sandbox = 0;
+    InsideConnection connection;
+    std::uint64_t deadline_ms = 0;
+  };
+
+  using Handler = Result<void> (Server::*)(const launch::Request&, std::vector<core::UniqueFd>&);
+  struct Permitted;
+  static const Permitted kPermitted[];
+
+  bool handle_packet();
+  Result<void> configure(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> prepare(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> drop(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> create(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> destroy(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> outcome(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> stats(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> freeze(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> thaw(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> connect(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> listening(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> writable(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> ping(const launch::Request&, std::vector<core::UniqueFd>&);
+
+  Result<void> start(Sandbox& sandbox, const std::shared_ptr<Recipe>& recipe, launch::Created& created, core::UniqueFd& stream);
+  Result<void> hand_over(Sandbox& sandbox, Slot& slot, const Recipe& recipe);
+  Result<core::UniqueFd> clone_tree(const std::string& path, int user_namespace);
+  Result<Sandbox*> find(std::uint64_t id);
+  void on_exit(Sandbox& sandbox);
+  bool clean(Sandbox& sandbox);
+  void finish(std::uint64_t id);
+  void on_connection(std::uint64_t key);
+  void settle_connection(std::uint64_t key, Result<InsideConnection::State> state);
+  Slot* acquire_slot();
+  void tidy_slots();
+  bool refill();
+  int timeout_ms() const;
+  void reply(std::uint64_t number, std::string body, std::span<const int> fds = {});
+  void reply_error(std::uint64_t number, const Error& error);
+  bool watch(int fd, std::uint64_t key, std::uint32_t events);
+  void shut_down();
+
+  int control_;
+  Base base_;
+  core::UniqueFd epoll_, self_, agent_;
+  bool configured_ = false;
+  launch::Configure options_;
+  std::optional<IdRanges> ids_;
+  std::unique_ptr<os::CgroupTree> cgroups_;
+  std::unique_ptr<Bridge> bridge_;
+  int landlock_abi_ = 0;
+  bool idmap_ = false;
+  std::string idmap_reason_;
+  std::map<std::string, std::weak_ptr<MountedTree>> trees_;
+  std::unordered_map<std::uint32_t, std::shared_ptr<Recipe>> recipes_;
+  std::unordered_map<std::uint64_t, std::unique_ptr<Sandbox>> sandboxes_;
+  std::unordered_map<std::uint64_t, Connection> connections_;
+  std::vector<std::uint64_t> busy_;           ///< ended, but their cgroups could not be removed yet
+  std::deque<core::UniqueFd> spare_networks_;
+  std::deque<os::CgroupSet> spare_cgroups_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  std::vector<Slot*> free_slots_, used_slots_;
+  std::uint64_t next_id_ = 0, next_connection_ = 0;
+  std::uint64_t last_request_ns_ = 0;
+  bool broken_ = false;
+};
+
+}  // namespace sandbox::launcher
