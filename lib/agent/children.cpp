@@ -103,6 +103,10 @@ Children::Children(Loop& loop) : loop_(loop) {
   sigemptyset(&set);
   sigaddset(&set, SIGCHLD);
   ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  sigset_t pipe_set;
+  sigemptyset(&pipe_set);
+  sigaddset(&pipe_set, SIGPIPE);   // a program that closed its stdin is an EPIPE to us, not our end
+  ::sigprocmask(SIG_BLOCK, &pipe_set, nullptr);
   signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   loop_.watch(signals_.get(), EPOLLIN, [this](std::uint32_t) {
          signalfd_siginfo info;

@@ -36,7 +36,7 @@ struct Lineage {
 
 class Children {
  public:
-  /// Blocks SIGCHLD for the calling thread, which must be the loop's.
+  /// Blocks SIGCHLD and SIGPIPE for the calling thread, which must be the loop's.
   explicit Children(Loop& loop);
   ~Children();
   Children(const Children&) = delete;

@@ -195,7 +195,7 @@ TEST(AgentExec, FeedsStdinUntilFin) {
   std::string input(5 << 20, 'x');   // more than the credit and the pipe
   call->feed(input);
   ASSERT_TRUE(harness.finish(call));
-  EXPECT_EQ(call->out, "08c9f18d3961eb52d8603ea10c3a6d40  -\ndone\n");
+  EXPECT_EQ(call->out, "4f08eef4096726bff1125e1b1b734644  -\ndone\n");
 }
 
 TEST(AgentExec, StdinIsEmptyUnlessAskedFor) {
