@@ -67,8 +67,7 @@ class FsRename final : public FileOperation {
     SANDBOX_CHECK(check_path("fs.rename", request_.from));
     SANDBOX_CHECK(check_path("fs.rename", request_.to));
     const char *from = request_.from.c_str(), *to = request_.to.c_str();
-    constexpr unsigned kNoReplace = 1;  // RENAME_NOREPLACE
-    long renamed = ::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, request_.replace ? 0u : kNoReplace);
+    long renamed = ::syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, request_.replace ? 0u : kRenameNoReplace);
     if (renamed != 0 && errno == EINVAL && !request_.replace) {
       // Either a directory into itself (EINVAL again) or a file system without RENAME_NOREPLACE: then look and rename.
       struct stat info;

@@ -19,7 +19,7 @@ constexpr std::string_view kOperation = "fs.remove";
 constexpr std::size_t kMaxLevels = 48;
 /// Rounds over a directory that removed nothing and yet found it not empty: someone keeps filling it.
 constexpr int kFruitlessRounds = 100;
-constexpr unsigned kNoReplace = 1;  // RENAME_NOREPLACE
+
 
 /// Removes a file, an empty directory or a whole tree. Works on descriptors opened without following symlinks: what the
 /// guest swaps for a symlink meanwhile is unlinked, never entered. Directories without permissions for their owner get
@@ -153,7 +153,7 @@ class FsRemove final : public FileOperation {
     const int dir = level.reader.fd(), top = levels_.front().reader.fd();
     for (int attempt = 0;; ++attempt) {
       const std::string fresh = temporary_name();
-      if (::syscall(SYS_renameat2, dir, name, top, fresh.c_str(), kNoReplace) == 0) {
+      if (::syscall(SYS_renameat2, dir, name, top, fresh.c_str(), kRenameNoReplace) == 0) {
         level.progress = levels_.front().progress = true;
         return {};
       }

@@ -282,7 +282,7 @@ Result<void> NewFile::commit(std::string_view operation, std::string_view shown,
       return {};
     }
   }
-  const unsigned flags = exclusive ? RENAME_NOREPLACE : 0;
+  const unsigned flags = exclusive ? kRenameNoReplace : 0;
   long renamed = ::syscall(SYS_renameat2, dir_.get(), temporary_.c_str(), dir_.get(), name.c_str(), flags);
   if (renamed != 0 && errno == EINVAL && exclusive) {
     // A file system without RENAME_NOREPLACE: link(2) does not replace either.

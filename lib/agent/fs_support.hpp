@@ -18,6 +18,9 @@ namespace sandbox::agent {
 inline constexpr int kEntriesPerSlice = 128;
 inline constexpr std::size_t kBytesPerSlice = 1 << 20;
 
+/// RENAME_NOREPLACE of renameat2(2), which musl does not name.
+inline constexpr unsigned kRenameNoReplace = 1;
+
 /// Absolute, at most protocol::kMaxPath bytes, without NUL. Any other byte may occur.
 Result<void> check_path(std::string_view operation, std::string_view path);
 /// The error of a failed system call on `path` (shown with control bytes escaped).
