@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include <sandbox/result.hpp>
+
+#include "backend/backend.hpp"
+
+/// Sandboxes from this host's kernel: namespaces, cgroups, seccomp, Landlock. The work is done by sandbox-launcher
+/// processes; this side compiles specs into plans, talks to the launchers and checks what came out.
+namespace sandbox::native {
+
+struct NativeOptions {
+  /// Directory of sandbox-launcher and sandbox-agent. Empty: $SANDBOX_BIN_DIR, else beside this program.
+  std::string helper_directory;
+  /// Launcher processes; 0: one per two cores, at least 2, at most 8.
+  std::uint32_t launchers = 0;
+  /// Network::bridge: IPv4 network for sandboxes, host byte order; prefix 0: the first free one is chosen.
+  std::uint32_t bridge_address = 0;
+  std::uint8_t bridge_prefix = 0;
+  /// Where id ranges are locked against other launchers; empty: /run/sandbox. The same for all on one host.
+  std::string lock_directory;
+};
+
+/// Starts nothing yet: launchers start with the first probe() or prepare(). Thread-safe. The result must be closed (or
+/// destroyed) after its instances.
+std::unique_ptr<backend::Backend> make_backend(NativeOptions options = {});
+
+}  // namespace sandbox::native

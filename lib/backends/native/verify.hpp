@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <sandbox/result.hpp>
+
+#include "launch/plan.hpp"
+#include "protocol/messages.hpp"
+
+namespace sandbox::native {
+
+/// What a sandbox of one recipe must look like from inside.
+struct Expectation {
+  Expectation(const launch::LaunchPlan& plan, const launch::Prepared& prepared, const launch::Configured& host);
+  /// Errors: failed_precondition naming the first lock that is not on.
+  Result<void> verify(const protocol::Facts& facts) const;
+
+  std::vector<std::string> unenforced;
+  std::vector<std::string> mounts;              ///< mount points, sorted
+  std::vector<protocol::KeyValue> namespaces;   ///< ours: the sandbox's must differ
+  bool writable_root = false, cgroup_namespace = true, bridge = false;
+  std::uint64_t memory = 0;
+};
+
+}  // namespace sandbox::native
