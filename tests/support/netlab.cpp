@@ -88,6 +88,17 @@ void bring_up(int netns, const std::string& interface) {
   if (::ioctl(fd.get(), SIOCSIFFLAGS, &request) != 0) fail("up " + interface);
 }
 
+/// An interface drops everything until a work queue of the kernel noticed its carrier; asking for the link makes it notice.
+void settle(int netns, const std::string& interface) {
+  ifinfomsg header{};
+  header.ifi_index = index_in(netns, interface);
+  os::NetlinkBatch batch;
+  batch.begin(RTM_GETLINK, 0, header);
+  NetLab::Inside inside(netns);
+  auto socket = os::NetlinkSocket::open(NETLINK_ROUTE).value();
+  socket.query(batch, "netlab", [](const os::NetlinkMessage&) -> Result<void> { return {}; }).value();
+}
+
 }  // namespace
 
 NetLab::Inside::Inside(int netns) : back_(own_space()) {
@@ -122,6 +133,8 @@ void NetLab::cable(int a, const std::string& a_name, const std::string& a_addres
   bring_up(b, b_name);
   add_address(a, a_name, a_address);
   add_address(b, b_name, b_address);
+  settle(a, a_name);
+  settle(b, b_name);
 }
 
 void NetLab::add_address(int netns, const std::string& interface, const std::string& address) {

@@ -250,6 +250,7 @@ struct Bridge::State {
   Result<void> make_wire(std::uint32_t address, const std::string& name, int netns_fd);
   Result<void> host_end(std::uint32_t address);
   Result<void> sandbox_end(std::uint32_t address, int netns_fd);
+  Result<void> settle(std::uint32_t address);
 };
 
 void Bridge::State::use(Ipv4Network network, NameLock name) {
@@ -635,6 +636,17 @@ Result<void> Bridge::State::sandbox_end(std::uint32_t address, int netns_fd) {
   return inner->transact(batch, "network.attach");
 }
 
+/// The end that came up first learns from a work queue that it has a carrier, and drops everything until then: the first
+/// SYN would be lost and cost a second. Asking for the link makes the kernel catch up (since 6.8; earlier it is a matter
+/// of the work queue, usually under a millisecond).
+Result<void> Bridge::State::settle(std::uint32_t address) {
+  os::NetlinkBatch batch;
+  ifinfomsg link{};
+  link.ifi_index = host_index(address);
+  batch.begin(RTM_GETLINK, 0, link);
+  return route->query(batch, "network.attach", [](const os::NetlinkMessage&) -> Result<void> { return {}; });
+}
+
 Result<BridgeAttachment> Bridge::attach(int netns_fd) {
   State& state = *state_;
   SANDBOX_TRY(const bool whole, state.intact());
@@ -659,6 +671,7 @@ Result<BridgeAttachment> Bridge::attach(int netns_fd) {
     }
     auto done = state.host_end(address);
     if (done) done = state.sandbox_end(address, netns_fd);
+    if (done) done = state.settle(address);
     if (done) return made;
     os::NetlinkBatch batch;
     batch.begin(RTM_DELLINK, NLM_F_ACK, ifinfomsg{}).put_string(IFLA_IFNAME, made.host_interface.data());

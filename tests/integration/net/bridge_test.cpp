@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -240,6 +241,7 @@ TEST_F(BridgeTest, WhatAKilledLauncherLeavesStaysClosedAndIsSwept) {
   const UniqueFd netns = make_network_namespace().value();
   const pid_t child = ::fork();
   if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     auto made = Bridge::setup({});
     char result = made && (*made)->attach(netns.get()) ? '1' : '0';
     (void)!::write(ready[1], &result, 1);
@@ -247,12 +249,12 @@ TEST_F(BridgeTest, WhatAKilledLauncherLeavesStaysClosedAndIsSwept) {
     ::_exit(0);
   }
   char result = 0;
-  ASSERT_EQ(::read(ready[0], &result, 1), 1);
-  ASSERT_EQ(result, '1');
-  ASSERT_TRUE(NetLab::reaches(netns.get(), NetLab::kPublic));
+  EXPECT_EQ(::read(ready[0], &result, 1), 1);
+  EXPECT_EQ(result, '1');
+  EXPECT_TRUE(NetLab::reaches(netns.get(), NetLab::kPublic));
   ::kill(child, SIGKILL);
   int status = 0;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
   ::close(ready[0]);
   ::close(ready[1]);
 
