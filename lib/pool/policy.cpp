@@ -27,13 +27,14 @@ void PoolPolicy::set_floor(std::uint32_t floor) { options_.floor = floor; }
 
 void PoolPolicy::arrival(core::TimePoint now) {
   arrivals_.add(now, options_.half_life, 1, 1e9);
-  settle_until_ = now + options_.settle;
+  // Only the first hand-out from a full pool holds refills back: a steady stream of callers must not do so for ever.
+  if (deficit() == 0) settle_until_ = now + options_.settle;
 }
 
 void PoolPolicy::hit() {
   ++hits_;
-  if (ready_ > 0) --ready_;
   arrival(clock_.now());
+  if (ready_ > 0) --ready_;
 }
 
 void PoolPolicy::miss() {

@@ -90,6 +90,16 @@ TEST_F(PoolPolicyTest, ARefillWaitsUntilTheCallerHasSettled) {
   EXPECT_EQ(policy.due(0), 1u);
 }
 
+TEST_F(PoolPolicyTest, AStreamOfCallersDoesNotHoldRefillsBack) {
+  PoolPolicy policy = make(8);
+  refill_all(policy);
+  for (int i = 0; i < 3; ++i) {
+    policy.hit();
+    clock_.advance(100us);
+  }
+  EXPECT_GT(policy.due(0), 0u);
+}
+
 TEST_F(PoolPolicyTest, GivesWayToCallersButNotForEver) {
   PoolPolicy policy = make(4);
   EXPECT_EQ(policy.due(3), 0u);

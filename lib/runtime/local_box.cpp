@@ -1,0 +1,241 @@
+#include "runtime/local_box.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include "runtime/runtime_state.hpp"
+
+namespace sandbox::runtime {
+namespace {
+
+/// How often a port inside is looked at while nobody listens on it yet.
+constexpr auto kFirstPoll = std::chrono::milliseconds(2);
+constexpr auto kLastPoll = std::chrono::milliseconds(50);
+
+}  // namespace
+
+LocalBox::LocalBox(std::shared_ptr<RuntimeState> runtime, std::shared_ptr<Profile> profile, std::uint64_t token,
+                   std::string id, std::shared_ptr<backend::Instance> instance, std::shared_ptr<link::Link> link)
+    : runtime_(std::move(runtime)),
+      profile_(std::move(profile)),
+      token_(token),
+      id_(std::move(id)),
+      unenforced_(instance->unenforced()),
+      link_(std::move(link)),
+      instance_(std::move(instance)) {}
+
+LocalBox::~LocalBox() { close().ignore("the last handle is gone: nobody is left to tell"); }
+
+const SandboxSpec& LocalBox::spec() const noexcept { return profile_->spec; }
+aio::Reactor& LocalBox::reactor() noexcept { return runtime_->reactor(); }
+
+std::shared_ptr<backend::Instance> LocalBox::instance() const {
+  std::lock_guard lock(mutex_);
+  return instance_;
+}
+
+Error LocalBox::gone() const {
+  if (phase() == Phase::lost) {
+    std::lock_guard lock(mutex_);
+    return Error(ErrorCode::unavailable, id_ + " has ended" + (lost_reason_.empty() ? "" : ": " + lost_reason_));
+  }
+  return Error(ErrorCode::failed_precondition, id_ + " is closed");
+}
+
+Result<void> LocalBox::usable() const {
+  if (phase() != Phase::live) return gone();
+  if (paused_.load(std::memory_order_acquire)) return Error(ErrorCode::failed_precondition, id_ + " is paused");
+  return {};
+}
+
+Result<SandboxStats> LocalBox::stats() {
+  const auto alive = instance();
+  if (!alive || phase() != Phase::live) return gone();
+  return alive->stats();
+}
+
+Result<void> LocalBox::pause() {
+  std::lock_guard one_at_a_time(freeze_mutex_);
+  const auto alive = instance();
+  if (!alive || phase() != Phase::live) return gone();
+  if (paused_.load()) return {};
+  SANDBOX_CHECK(alive->pause());
+  paused_.store(true);
+  return {};
+}
+
+Result<void> LocalBox::resume() {
+  std::lock_guard one_at_a_time(freeze_mutex_);
+  const auto alive = instance();
+  if (!alive || phase() != Phase::live) return gone();
+  if (!paused_.load()) return {};
+  SANDBOX_CHECK(alive->resume());
+  paused_.store(false);
+  return {};
+}
+
+Result<TemplateInfo> LocalBox::save_template(std::string label) {
+  std::lock_guard one_at_a_time(freeze_mutex_);
+  const auto alive = instance();
+  if (!alive || phase() != Phase::live) return gone();
+  const bool was_paused = paused_.load();
+  if (!was_paused) SANDBOX_CHECK(alive->pause());
+  auto saved = [&]() -> Result<TemplateInfo> {
+    SANDBOX_TRY(backend::Instance::Writable writable, alive->writable());
+    image::ImageStore::TemplateDraft draft;
+    draft.label = std::move(label);
+    draft.image = spec().image();
+    draft.limits = spec().limits();
+    draft.writable_root = spec().is_root_writable();
+    draft.directory = writable.directory.get();
+    draft.first_id = writable.first_id;
+    return runtime_->store().save_template(draft);
+  }();
+  if (!was_paused) {
+    if (auto resumed = alive->resume(); !resumed) {
+      if (saved) return std::move(resumed).error().with_context("the template " + saved->id + " was saved, but going on");
+      resumed.ignore("the failed save is the better report");
+    }
+  }
+  if (saved) runtime_->emit(RuntimeEvent::Kind::template_saved, id_, saved->id);
+  return saved;
+}
+
+Result<core::UniqueFd> LocalBox::dial(std::uint16_t port, core::TimePoint deadline) {
+  if (port == 0) return Error(ErrorCode::invalid_argument, "port 0");
+  for (core::Duration pause = kFirstPoll;; pause = std::min<core::Duration>(pause * 2, kLastPoll)) {
+    const auto alive = instance();
+    if (!alive || phase() != Phase::live) return gone();
+    auto socket = alive->connect(port, deadline);
+    if (socket || socket.error().code() != ErrorCode::unavailable) return socket;
+    if (core::SteadyClock::now() + pause >= deadline) return socket;
+    socket.ignore("nobody listens yet: asked again until the deadline");
+    std::this_thread::sleep_for(pause);
+  }
+}
+
+Result<int> LocalBox::connect(std::uint16_t port, std::chrono::milliseconds timeout) {
+  SANDBOX_CHECK(usable());
+  SANDBOX_TRY(core::UniqueFd socket, dial(port, core::SteadyClock::now() + timeout));
+  return socket.release();
+}
+
+Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) {
+  SANDBOX_CHECK(usable());
+  if (port == 0) return Error(ErrorCode::invalid_argument, "port 0");
+  if (reactor().on_this_thread()) return Error(ErrorCode::failed_precondition, "expose() would block the runtime's own thread");
+  const core::TimePoint deadline = core::SteadyClock::now() + timeout;
+  {
+    std::lock_guard lock(mutex_);
+    if (!relays_.try_emplace(port).second)
+      return Error(ErrorCode::already_exists, "port " + std::to_string(port) + " of " + id_ + " is exposed already");
+  }
+  auto opened = [&]() -> Result<std::shared_ptr<PortRelay>> {
+    for (core::Duration pause = kFirstPoll;; pause = std::min<core::Duration>(pause * 2, kLastPoll)) {
+      const auto alive = instance();
+      if (!alive || phase() != Phase::live) return gone();
+      SANDBOX_TRY(const bool listening, alive->listening(port));
+      if (listening) break;
+      if (core::SteadyClock::now() + pause >= deadline)
+        return Error(ErrorCode::deadline_exceeded, "nobody listens on port " + std::to_string(port) + " in " + id_);
+      std::this_thread::sleep_for(pause);
+    }
+    std::weak_ptr<LocalBox> weak = weak_from_this();
+    SANDBOX_TRY(auto relay, PortRelay::open(reactor(), runtime_->chores(), host_port, [weak, port]() -> Result<core::UniqueFd> {
+      const auto box = weak.lock();
+      if (!box) return Error(ErrorCode::unavailable, "the sandbox is gone");
+      return box->dial(port, core::SteadyClock::now() + std::chrono::seconds(2));
+    }));
+    return std::shared_ptr<PortRelay>(std::move(relay));
+  }();
+  std::unique_lock lock(mutex_);
+  // Closed meanwhile: instance_ is gone, and nobody would end the relay any more.
+  if (!opened || !instance_) {
+    relays_.erase(port);
+    lock.unlock();
+    if (!opened) return std::move(opened).error();
+    return gone();
+  }
+  ExposedPort exposed;
+  exposed.port = port;
+  exposed.host_port = (*opened)->host_port();
+  exposed.host_address = "127.0.0.1";
+  relays_[port] = std::move(*opened);
+  return exposed;
+}
+
+Result<std::vector<ExposedPort>> LocalBox::exposed() {
+  SANDBOX_CHECK(usable());
+  std::vector<ExposedPort> ports;
+  std::lock_guard lock(mutex_);
+  for (const auto& [port, relay] : relays_)
+    if (relay) ports.push_back({port, relay->host_port(), "127.0.0.1"});
+  return ports;
+}
+
+Result<void> LocalBox::unexpose(std::uint16_t port) {
+  std::shared_ptr<PortRelay> relay;
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = relays_.find(port);
+    if (found == relays_.end() || !found->second)
+      return Error(ErrorCode::not_found, "port " + std::to_string(port) + " of " + id_ + " is not exposed");
+    relay = std::move(found->second);
+    relays_.erase(found);
+  }
+  return {};  // the relay ends here, without the lock
+}
+
+Result<void> LocalBox::free_everything(const Error& why) {
+  std::shared_ptr<backend::Instance> alive;
+  std::map<std::uint16_t, std::shared_ptr<PortRelay>> relays;
+  {
+    std::lock_guard lock(mutex_);
+    alive.swap(instance_);
+    for (auto& [port, relay] : relays_)
+      if (relay) relays.emplace(port, std::move(relay));
+    relays_.clear();
+  }
+  if (!alive) return {};
+  runtime_->unwatch(*alive);
+  relays.clear();
+  link_->close(why);
+  return alive->destroy();
+}
+
+Result<void> LocalBox::close() {
+  std::lock_guard one_at_a_time(close_mutex_);
+  if (freed_) {
+    set_phase(Phase::closed);
+    return {};
+  }
+  freed_ = true;
+  set_phase(Phase::closed);
+  const Error why(ErrorCode::cancelled, id_ + " was closed");
+  why.ignore("given to whatever still runs inside");
+  auto destroyed = free_everything(why);
+  runtime_->released(*this);
+  return destroyed;
+}
+
+std::string LocalBox::bury() {
+  std::lock_guard one_at_a_time(close_mutex_);
+  if (freed_) return {};
+  freed_ = true;
+  std::string reason = "its first process ended";
+  if (const auto alive = instance()) {
+    if (const std::uint64_t kills = alive->oom_kills(); kills > 0)
+      reason = "out of memory (" + std::to_string(kills) + " killed)";
+  }
+  {
+    std::lock_guard lock(mutex_);
+    lost_reason_ = reason;
+  }
+  const Error why(ErrorCode::unavailable, id_ + " has ended: " + reason);
+  why.ignore("given to whatever still runs inside");
+  free_everything(why).ignore("it ended by itself; the backend sweeps what it could not remove");
+  runtime_->released(*this);
+  return reason;
+}
+
+}  // namespace sandbox::runtime

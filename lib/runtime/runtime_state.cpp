@@ -1,0 +1,775 @@
+#include "runtime/runtime_state.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <future>
+
+#include <boost/asio/post.hpp>
+
+#include "core/sync_point.hpp"
+#include "core/text.hpp"
+#include "runtime/profile.hpp"
+
+#include <pwd.h>
+#include <unistd.h>
+
+namespace sandbox {
+
+using runtime::LocalBox;
+using runtime::Profile;
+
+namespace {
+
+/// Profiles remembered beyond those that are warm or in use: their recipes make the next cold create cheaper.
+constexpr std::size_t kMaxProfiles = 256;
+/// Creations by callers at a time: more only queue up in the launchers, where nobody can leave the queue.
+unsigned max_makers() { return std::max(4u, 2 * std::thread::hardware_concurrency()); }
+constexpr unsigned kMaxRefills = 2;
+constexpr auto kRefillDeadline = std::chrono::seconds(30);
+constexpr auto kProbeDeadline = std::chrono::seconds(10);
+
+std::string default_state_directory() {
+  if (const char* set = std::getenv("SANDBOX_STATE_DIR"); set != nullptr && *set != '\0') return set;
+  if (::geteuid() == 0) return "/var/lib/sandbox";
+  const char* home = std::getenv("HOME");
+  if (home == nullptr || *home == '\0') {
+    const passwd* user = ::getpwuid(::geteuid());
+    home = user != nullptr ? user->pw_dir : "/tmp";
+  }
+  return std::string(home) + "/.local/share/sandbox";
+}
+
+Error closing_error() { return Error(ErrorCode::unavailable, "the runtime is closed").with_operation("runtime.create"); }
+
+bool worth_waiting_for(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::unavailable:
+    case ErrorCode::resource_exhausted:
+    case ErrorCode::deadline_exceeded:
+    case ErrorCode::cancelled: return true;
+    default: return error.retry() != Retry::never;
+  }
+}
+
+pool::PolicyOptions policy_options(std::uint32_t floor, std::uint32_t max_warm) {
+  pool::PolicyOptions options;
+  options.floor = floor;
+  options.max_warm = max_warm;
+  options.max_refills = kMaxRefills;
+  std::uint64_t seed = 0;
+  if (::getrandom(&seed, sizeof seed, 0) == sizeof seed) options.seed = seed;
+  return options;
+}
+
+}  // namespace
+
+RuntimeState::RuntimeState(RuntimeOptions options)
+    : options_(std::move(options)), admission_(options_.max_sandboxes(), max_makers()) {}
+
+RuntimeState::~RuntimeState() { close().ignore("destroyed without close(): nobody is left to tell"); }
+
+Result<std::shared_ptr<RuntimeState>> RuntimeState::open_with(RuntimeOptions options,
+                                                              std::vector<std::unique_ptr<backend::Backend>> backends) {
+  if (options.max_sandboxes() == 0) return Error(ErrorCode::invalid_argument, "max_sandboxes of 0");
+  if (backends.empty()) return Error(ErrorCode::invalid_argument, "a runtime needs a backend");
+  std::shared_ptr<RuntimeState> state(new RuntimeState(std::move(options)));
+  if (auto started = state->start(std::move(backends)); !started) {
+    state->close().ignore("it did not open: that failure is the report");
+    return std::move(started).error();
+  }
+  return state;
+}
+
+Result<void> RuntimeState::start(std::vector<std::unique_ptr<backend::Backend>> backends) {
+  backends_ = std::move(backends);
+  image::StoreOptions store;
+  store.directory = options_.state_directory().empty() ? default_state_directory() : options_.state_directory();
+  store.on_progress = [this](const std::string& line) { log(LogLevel::info, line); };
+  SANDBOX_TRY(store_, image::ImageStore::open(std::move(store)));
+  SANDBOX_TRY(host_, backends_.front()->probe(core::SteadyClock::now() + kProbeDeadline));
+  reactor_ = std::make_unique<aio::Reactor>();
+  SANDBOX_TRY(monitor_, runtime::ExitMonitor::make(*reactor_, [this](std::uint64_t token) { on_exit(token); }));
+
+  for (const auto& [count, spec] : options_.warm()) {
+    SANDBOX_TRY(const ProfilePtr profile, profile_of(spec));
+    std::lock_guard lock(mutex_);
+    profile->policy.set_floor(std::max(profile->policy.floor(), count));
+  }
+  for (unsigned i = 0; i < kMaxRefills; ++i) {
+    refillers_.push_back(runtime::start_thread("sandbox-refill", [this] { refill_loop(); }));
+    // A waking batch thread does not push the caller it was woken by off its core. Refused: only latency suffers.
+    sched_param none{};
+    static_cast<void>(::pthread_setschedparam(refillers_.back().native_handle(), SCHED_BATCH, &none));
+  }
+  return {};
+}
+
+backend::Backend* RuntimeState::find_backend(const std::string& name) const {
+  for (const auto& candidate : backends_)
+    if (candidate->name() == name) return candidate.get();
+  return nullptr;
+}
+
+// ---- profiles -------------------------------------------------------------------------------------------------------
+
+Result<RuntimeState::ProfilePtr> RuntimeState::profile_of(const SandboxSpec& spec) {
+  std::string key = runtime::profile_key(spec);
+  // The identity is part of the key: an image that changed on disk is another profile with another pool.
+  if (spec.image().kind() != Image::Kind::host) {
+    SANDBOX_TRY(const std::string identity, store_->identity(spec.image()));
+    key += '\n';
+    key += identity;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto found = profiles_.find(key); found != profiles_.end()) return found->second;
+  }
+  SANDBOX_CHECK(runtime::validate(spec));
+  backend::Backend* maker = find_backend(spec.backend());
+  if (maker == nullptr)
+    return Error(ErrorCode::unsupported, "no backend named \"" + core::escape_control(spec.backend()) + "\"").with_operation("runtime.create");
+  auto profile = std::make_shared<Profile>(key, spec, runtime::profile_name(spec), *maker,
+                                           policy_options(0, options_.max_warm()), clock_);
+  std::lock_guard lock(mutex_);
+  if (closing_) return closing_error();
+  forget_unused_profiles();
+  return profiles_.emplace(std::move(key), std::move(profile)).first->second;
+}
+
+void RuntimeState::forget_unused_profiles() {
+  if (profiles_.size() < kMaxProfiles) return;
+  auto oldest = profiles_.end();
+  for (auto it = profiles_.begin(); it != profiles_.end(); ++it) {
+    // use_count 1: nobody is about to use it, and under the lock nobody can start to.
+    if (it->second.use_count() > 1 || it->second->policy.floor() > 0 || it->second->alive > 0) continue;
+    if (oldest == profiles_.end() || it->second->last_used < oldest->second->last_used) oldest = it;
+  }
+  if (oldest != profiles_.end()) profiles_.erase(oldest);
+}
+
+Result<std::shared_ptr<backend::Recipe>> RuntimeState::prepare(Profile& profile) {
+  std::lock_guard one_at_a_time(profile.prepare_mutex);
+  if (profile.recipe) return profile.recipe;
+  SANDBOX_TRY(image::ResolvedImage resolved, store_->resolve(profile.spec.image()));
+  backend::ResolvedImage image;
+  image.host_userland = resolved.host_userland;
+  image.layers = std::move(resolved.layers);
+  image.scratch_layer = std::move(resolved.scratch_layer);
+  image.digest = std::move(resolved.digest);
+  SANDBOX_TRY(profile.recipe, profile.backend.prepare(profile.spec, image));
+  profile.image_pin = std::move(resolved.pin);
+  return profile.recipe;
+}
+
+// ---- making ---------------------------------------------------------------------------------------------------------
+
+std::string RuntimeState::new_id() {
+  std::uint32_t random = 0;
+  while (::getrandom(&random, sizeof random, 0) != sizeof random) {
+  }
+  char text[16];
+  std::snprintf(text, sizeof text, "sbx-%08x", random);
+  return text;
+}
+
+Result<RuntimeState::BoxPtr> RuntimeState::make_once(const ProfilePtr& profile, core::TimePoint deadline) {
+  SANDBOX_TRY(const std::shared_ptr<backend::Recipe> recipe, prepare(*profile));
+  SANDBOX_TRY(std::unique_ptr<backend::Instance> made, recipe->create(deadline));
+  std::shared_ptr<backend::Instance> instance(std::move(made));
+  const auto discard = [&](Error error) -> Error {
+    instance->destroy().ignore("it was never used; why it could not be is the report");
+    return error;
+  };
+  session::Options session_options;
+  session_options.software = "sandbox/" SANDBOX_VERSION_STRING;
+  auto link = link::Link::make(link::socket_stream(instance->take_stream()), std::move(session_options), *reactor_);
+  auto hello = link->handshake(deadline);
+  if (!hello) return discard(std::move(hello).error().with_context("the agent did not say hello"));
+  if (!hello->facts) return discard(Error(ErrorCode::protocol, "the agent did not report its confinement"));
+  if (auto verified = instance->verify(*hello->facts); !verified) return discard(std::move(verified).error());
+
+  std::unique_lock lock(mutex_);
+  if (closing_) {
+    lock.unlock();
+    return discard(closing_error());
+  }
+  const std::uint64_t token = ++last_token_;
+  auto box = std::make_shared<LocalBox>(shared_from_this(), profile, token, new_id(), instance, std::move(link));
+  boxes_.emplace(token, box);
+  ++profile->alive;
+  lock.unlock();
+  if (auto watched = monitor_->add(instance->exit_fd(), token); !watched) {
+    {
+      std::lock_guard undo(mutex_);  // the caller gives the place back, so released() must not
+      boxes_.erase(token);
+      --profile->alive;
+    }
+    box->close().ignore("it was never used; why it could not be is the report");
+    return std::move(watched).error();
+  }
+  return box;
+}
+
+Result<RuntimeState::BoxPtr> RuntimeState::make(const ProfilePtr& profile, core::TimePoint deadline) {
+  for (int attempt = 0;; ++attempt) {
+    auto box = make_once(profile, deadline);
+    // A launcher that died is replaced: what was under way on it deserves another try.
+    if (box || box.error().retry() != Retry::now || attempt >= 2 || closing_ || core::SteadyClock::now() >= deadline) return box;
+    box.ignore("tried again");
+  }
+}
+
+// ---- creating -------------------------------------------------------------------------------------------------------
+
+RuntimeState::BoxPtr RuntimeState::take_ready(Profile& profile) {
+  BoxPtr box;
+  bool wake = false;
+  {
+    std::lock_guard lock(mutex_);
+    if (profile.ready.empty() || closing_) return nullptr;
+    SANDBOX_SYNC_POINT("pool.before_handout");
+    box = std::move(profile.ready.front());
+    profile.ready.pop_front();
+    profile.policy.hit();
+    hand_over(box);
+    if (const core::TimePoint next = profile.policy.next_wakeup(); next != core::TimePoint::max()) wake = plan_refill(next);
+  }
+  if (wake) refill_changed_.notify_one();
+  emit(RuntimeEvent::Kind::created, box->id(), "warm");
+  return box;
+}
+
+void RuntimeState::hand_over(const BoxPtr& box) {
+  box->hand_out();
+  ++live_;
+}
+
+Result<std::shared_ptr<driver::Box>> RuntimeState::create() {
+  static const SandboxSpec kDefault;
+  ProfilePtr profile;
+  {
+    std::lock_guard lock(mutex_);
+    profile = default_profile_;
+  }
+  if (!profile) {
+    SANDBOX_TRY(profile, profile_of(kDefault));
+    std::lock_guard lock(mutex_);
+    if (!closing_) default_profile_ = profile;
+  }
+  if (BoxPtr box = take_ready(*profile)) return std::shared_ptr<driver::Box>(std::move(box));
+  const CreateOptions options;
+  SANDBOX_TRY(BoxPtr box, create_slow(profile, options, core::SteadyClock::now() + options.deadline(), nullptr));
+  return std::shared_ptr<driver::Box>(std::move(box));
+}
+
+Result<std::shared_ptr<driver::Box>> RuntimeState::create(const SandboxSpec& spec, const CreateOptions& options) {
+  const core::TimePoint deadline = core::SteadyClock::now() + options.deadline();
+  SANDBOX_TRY(const ProfilePtr profile, profile_of(spec));
+  if (!options.is_cold())
+    if (BoxPtr box = take_ready(*profile)) return std::shared_ptr<driver::Box>(std::move(box));
+  SANDBOX_TRY(BoxPtr box, create_slow(profile, options, deadline, nullptr));
+  return std::shared_ptr<driver::Box>(std::move(box));
+}
+
+std::function<void()> RuntimeState::async_create(SandboxSpec spec, CreateOptions options,
+                                                 std::function<void(Result<std::shared_ptr<driver::Box>>)> done) {
+  using Outcome = Result<std::shared_ptr<driver::Box>>;
+  const core::TimePoint deadline = core::SteadyClock::now() + options.deadline();
+  // Completions hold no RuntimeState: the reactor that runs them belongs to it.
+  const auto complete = [this, done = std::move(done)](Outcome outcome) {
+    auto kept = std::make_shared<Outcome>(std::move(outcome));
+    boost::asio::post(reactor_->context(), [done, kept] { done(std::move(*kept)); });
+  };
+  auto profile = profile_of(spec);
+  if (!profile) {
+    complete(std::move(profile).error());
+    return {};
+  }
+  if (!options.is_cold()) {
+    if (BoxPtr box = take_ready(**profile)) {
+      complete(std::shared_ptr<driver::Box>(std::move(box)));
+      return {};
+    }
+  }
+  auto cancellation = std::make_shared<Cancellation>();
+  const bool posted = creators_.post([this, profile = *profile, options, deadline, cancellation, complete] {
+    auto box = create_slow(profile, options, deadline, cancellation.get());
+    if (box) complete(std::shared_ptr<driver::Box>(std::move(*box)));
+    else complete(std::move(box).error());
+  });
+  if (!posted) complete(closing_error());
+  return [weak = weak_from_this(), cancellation] {
+    const auto self = weak.lock();
+    if (!self) return;
+    std::lock_guard lock(self->mutex_);
+    cancellation->requested = true;
+    if (cancellation->waiter == nullptr) return;
+    cancellation->waiter->cancelled = true;
+    cancellation->waiter->changed.notify_one();
+  };
+}
+
+Result<RuntimeState::BoxPtr> RuntimeState::create_slow(const ProfilePtr& profile, const CreateOptions& options,
+                                                       core::TimePoint deadline, Cancellation* cancellation) {
+  std::unique_lock lock(mutex_);
+  if (closing_) return closing_error();
+  if (cancellation != nullptr && cancellation->requested) return Error(ErrorCode::cancelled, "the create was cancelled");
+  ++in_flight_;
+  profile->last_used = clock_.now();
+  if (!options.is_cold()) profile->policy.miss();
+  auto outcome = [&]() -> Result<BoxPtr> {
+    SANDBOX_TRY(BoxPtr member, enter(lock, profile, deadline, cancellation));
+    if (member) return member;
+    lock.unlock();
+    auto made = make(profile, deadline);
+    lock.lock();
+    admission_.maker_done();
+    if (made && (*made)->phase() == LocalBox::Phase::lost) {
+      lock.unlock();
+      (*made)->close().ignore("it had ended already");
+      made = Error(ErrorCode::unavailable, "the sandbox ended as soon as it was made").with_operation("runtime.create").with_retry(Retry::now);
+      lock.lock();
+    } else if (!made) {
+      admission_.place_free();
+    } else {
+      hand_over(*made);
+    }
+    pump();
+    return made;
+  }();
+  if (--in_flight_ == 0) idle_changed_.notify_all();
+  const bool wake = profile->policy.floor() > 0 && plan_refill(clock_.now() + pool::PolicyOptions().settle);
+  lock.unlock();
+  if (wake) refill_changed_.notify_one();
+  if (outcome) emit(RuntimeEvent::Kind::created, (*outcome)->id(), "cold");
+  return outcome;
+}
+
+/// Waits until `profile` may make a sandbox (null), or was given one that became ready meanwhile.
+Result<RuntimeState::BoxPtr> RuntimeState::enter(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile,
+                                                 core::TimePoint deadline, Cancellation* cancellation) {
+  if (admission_.try_enter()) return BoxPtr();
+  Waiter waiter;
+  waiter.profile = profile.get();
+  const auto ticket = admission_.wait(deadline);
+  waiters_.emplace(ticket, &waiter);
+  if (cancellation != nullptr) cancellation->waiter = &waiter;
+  if (admission_.full()) {
+    // Idle members are worth less than a caller: one makes room.
+    if (BoxPtr idle = pop_idle()) {
+      lock.unlock();
+      idle->close().ignore("an idle member made room");
+      idle.reset();
+      lock.lock();
+    }
+  }
+  const auto over = [&] { return waiter.granted || waiter.box || waiter.cancelled || closing_; };
+  waiter.changed.wait_until(lock, deadline, over);
+  if (cancellation != nullptr) cancellation->waiter = nullptr;
+  waiters_.erase(ticket);
+  if (waiter.box) return waiter.box;
+  if (waiter.granted && !closing_) return BoxPtr();
+  if (waiter.granted) {
+    admission_.maker_done();
+    admission_.place_free();
+  } else {
+    admission_.leave(ticket);
+  }
+  pump();  // whoever stood behind may be next
+  if (closing_) return closing_error();
+  if (waiter.cancelled) return Error(ErrorCode::cancelled, "the create was cancelled");
+  if (admission_.full())
+    return Error(ErrorCode::resource_exhausted, "all " + std::to_string(admission_.places()) +
+                                                    " sandboxes of this runtime are in use and none was closed in time")
+        .with_operation("runtime.create")
+        .with_retry(Retry::after_backoff);
+  return Error(ErrorCode::deadline_exceeded, "other creations were under way until the deadline")
+      .with_operation("runtime.create")
+      .with_retry(Retry::after_backoff);
+}
+
+/// Lets waiters in while there is room. Under mutex_.
+void RuntimeState::pump() {
+  while (const auto ticket = admission_.grant()) {
+    const auto found = waiters_.find(*ticket);
+    if (found == waiters_.end()) {  // it is leaving at this moment
+      admission_.maker_done();
+      admission_.place_free();
+      continue;
+    }
+    found->second->granted = true;
+    found->second->changed.notify_one();
+  }
+}
+
+/// Takes one idle member out of the pool that has most. Under mutex_.
+RuntimeState::BoxPtr RuntimeState::pop_idle() {
+  Profile* richest = nullptr;
+  for (const auto& [key, profile] : profiles_)
+    if (!profile->ready.empty() && (richest == nullptr || profile->ready.size() > richest->ready.size())) richest = profile.get();
+  if (richest == nullptr) return nullptr;
+  BoxPtr box = std::move(richest->ready.back());
+  richest->ready.pop_back();
+  richest->policy.member_discarded();
+  return box;
+}
+
+// ---- refilling ------------------------------------------------------------------------------------------------------
+
+/// Notes that a refill thread should look at `when`; returns whether one must be woken for that. Under mutex_.
+bool RuntimeState::plan_refill(core::TimePoint when) {
+  if (when >= refill_wakes_at_ || refillers_waiting_ == 0) return false;
+  refill_wakes_at_ = when;
+  return true;
+}
+
+void RuntimeState::refill_loop() {
+  std::unique_lock lock(mutex_);
+  while (!closing_) {
+    ProfilePtr neediest;
+    BoxPtr extra;
+    std::uint32_t due = 0;
+    core::TimePoint wake = core::TimePoint::max();
+    const auto foreground = static_cast<std::uint32_t>(admission_.making() + admission_.waiting());
+    for (const auto& [key, profile] : profiles_) {
+      if (!extra && !profile->ready.empty() && profile->policy.surplus() > 0) {
+        extra = std::move(profile->ready.back());
+        profile->ready.pop_back();
+        profile->policy.member_discarded();
+      }
+      if (const std::uint32_t wanted = profile->policy.due(foreground); wanted > 0) {
+        due += wanted;
+        if (!neediest || profile->policy.ready() < neediest->policy.ready()) neediest = profile;
+      }
+      wake = std::min(wake, profile->policy.next_wakeup());
+    }
+    if (extra) {
+      lock.unlock();
+      extra->close().ignore("an idle member too many");
+      extra.reset();
+      lock.lock();
+      continue;
+    }
+    // Without a place there is nothing to do until one is given back, and released() wakes us then.
+    if (neediest && admission_.try_refill()) {
+      neediest->policy.refill_started();
+      if (due > 1 && refillers_waiting_ > 0) refill_changed_.notify_one();
+      refill(lock, neediest);
+      neediest.reset();
+      continue;
+    }
+    neediest.reset();
+    refill_wakes_at_ = std::min(refill_wakes_at_, wake);
+    ++refillers_waiting_;
+    if (wake == core::TimePoint::max()) refill_changed_.wait(lock);
+    else refill_changed_.wait_until(lock, wake);
+    --refillers_waiting_;
+    refill_wakes_at_ = core::TimePoint::max();
+  }
+}
+
+void RuntimeState::refill(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile) {
+  lock.unlock();
+  const core::TimePoint start = clock_.now();
+  SANDBOX_SYNC_POINT("pool.before_refill");
+  auto made = make(profile, start + kRefillDeadline);
+  lock.lock();
+  if (made && (*made)->phase() == LocalBox::Phase::lost) {
+    lock.unlock();
+    (*made)->close().ignore("it had ended already");
+    made = Error(ErrorCode::unavailable, "the sandbox ended as soon as it was made");
+    lock.lock();
+    profile->policy.refill_failed();
+  } else if (!made) {
+    admission_.place_free();
+    profile->policy.refill_failed();
+  }
+  if (!made) {
+    const std::string text = made.error().to_string();
+    profile->last_failure = std::move(made).error();
+    profile->last_failure->ignore("kept for wait_warm");
+    pump();
+    warm_changed_.notify_all();
+    lock.unlock();
+    if (!closing_) {
+      log(LogLevel::warning, "refill of \"" + profile->name + "\" failed: " + text);
+      emit(RuntimeEvent::Kind::pool_refill_failed, {}, text);
+    }
+    lock.lock();
+    return;
+  }
+
+  BoxPtr box = std::move(*made);
+  profile->last_failure.reset();
+  profile->policy.refill_succeeded(clock_.now() - start);
+  const auto waiter = std::find_if(waiters_.begin(), waiters_.end(), [&](const auto& entry) {
+    return entry.second->profile == profile.get() && !entry.second->granted && !entry.second->box && !entry.second->cancelled;
+  });
+  if (closing_ || (waiter == waiters_.end() && admission_.waiting() > 0 && admission_.full())) {
+    // Somebody else waits for this place.
+    profile->policy.member_discarded();
+    lock.unlock();
+    box->close().ignore("a caller waits for its place");
+    lock.lock();
+    return;
+  }
+  if (waiter != waiters_.end()) {
+    profile->policy.hit();
+    hand_over(box);
+    admission_.leave(waiter->first);
+    waiter->second->box = std::move(box);
+    waiter->second->changed.notify_one();
+    pump();
+    return;
+  }
+  box->set_phase(LocalBox::Phase::warm);
+  profile->ready.push_back(std::move(box));
+  if (profile->policy.warm()) warm_changed_.notify_all();
+  if (profile->policy.ready() >= profile->policy.target() && options_.on_event())
+    emit(RuntimeEvent::Kind::pool_refilled, {}, profile->name + ": " + std::to_string(profile->policy.ready()) + " ready");
+}
+
+// ---- ends -----------------------------------------------------------------------------------------------------------
+
+void RuntimeState::on_exit(std::uint64_t token) {
+  BoxPtr box;
+  bool wake = false, was_warm = false;
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = boxes_.find(token);
+    if (found == boxes_.end()) return;
+    box = found->second.lock();
+    if (!box) return;
+    switch (box->phase()) {
+      case LocalBox::Phase::making: box->set_phase(LocalBox::Phase::lost); return;  // its maker looks
+      case LocalBox::Phase::warm: {
+        auto& ready = box->profile()->ready;
+        const auto member = std::find(ready.begin(), ready.end(), box);
+        if (member == ready.end()) return;  // being discarded
+        ready.erase(member);
+        box->profile()->policy.member_lost();
+        wake = plan_refill(clock_.now());
+        was_warm = true;
+        break;
+      }
+      case LocalBox::Phase::live: break;
+      case LocalBox::Phase::lost:
+      case LocalBox::Phase::closed: return;
+    }
+    box->set_phase(LocalBox::Phase::lost);
+  }
+  if (wake) refill_changed_.notify_one();
+  // Freeing may block on the launcher; this thread must not.
+  const bool posted = chores_.post([this, box, was_warm] {
+    const std::string reason = box->bury();
+    if (reason.empty()) return;  // closed by its owner meanwhile
+    log(LogLevel::warning, box->id() + (was_warm ? " (in the pool)" : "") + " has ended: " + reason);
+    emit(was_warm ? RuntimeEvent::Kind::pool_member_replaced : RuntimeEvent::Kind::lost, box->id(), reason);
+  });
+  static_cast<void>(posted);  // refused only while the runtime closes, which frees every box anyway
+}
+
+void RuntimeState::unwatch(const backend::Instance& instance) noexcept {
+  if (monitor_) monitor_->remove(instance.exit_fd());
+}
+
+void RuntimeState::released(LocalBox& box) {
+  bool wake = false, was_live = false;
+  {
+    std::lock_guard lock(mutex_);
+    if (boxes_.erase(box.token()) == 0) return;
+    was_live = box.handed_out();
+    if (was_live) --live_;
+    --box.profile()->alive;
+    admission_.place_free();
+    pump();
+    wake = plan_refill(clock_.now() + pool::PolicyOptions().settle);
+  }
+  if (wake) refill_changed_.notify_one();
+  if (was_live && box.phase() == LocalBox::Phase::closed) emit(RuntimeEvent::Kind::destroyed, box.id(), {});
+}
+
+void RuntimeState::emit(RuntimeEvent::Kind kind, std::string sandbox_id, std::string detail) {
+  if (!options_.on_event()) return;
+  RuntimeEvent event{kind, std::move(sandbox_id), std::move(detail), std::chrono::system_clock::now()};
+  boost::asio::post(reactor_->context(), [this, event = std::move(event)] {
+    try {
+      options_.on_event()(event);
+    } catch (...) {
+      log(LogLevel::error, "the event callback threw");
+    }
+  });
+}
+
+void RuntimeState::log(LogLevel level, std::string_view text) const {
+  if (options_.on_log()) options_.on_log()(level, text);
+}
+
+// ---- numbers and settings -------------------------------------------------------------------------------------------
+
+Result<void> RuntimeState::wait_warm(core::TimePoint deadline) {
+  if (reactor_->on_this_thread()) return Error(ErrorCode::failed_precondition, "wait_warm() would block the runtime's own thread");
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    if (closing_) return closing_error();
+    ProfilePtr cold;
+    for (const auto& [key, profile] : profiles_) {
+      if (profile->policy.warm()) continue;
+      if (profile->last_failure && !worth_waiting_for(*profile->last_failure)) return *profile->last_failure;
+      if (!cold || profile->last_failure) cold = profile;
+    }
+    if (!cold) return {};
+    if (warm_changed_.wait_until(lock, deadline) == std::cv_status::timeout && !cold->policy.warm()) {
+      Error late(ErrorCode::deadline_exceeded, "\"" + cold->name + "\" has " + std::to_string(cold->policy.ready()) + " of " +
+                                                   std::to_string(cold->policy.floor()) + " ready");
+      if (cold->last_failure) return std::move(late).with_cause(*cold->last_failure);
+      return late;
+    }
+  }
+}
+
+Result<void> RuntimeState::set_warm(const SandboxSpec& spec, std::uint32_t count) {
+  SANDBOX_TRY(const ProfilePtr profile, profile_of(spec));
+  {
+    std::lock_guard lock(mutex_);
+    profile->policy.set_floor(count);
+    if (count == 0) profile->last_failure.reset();
+  }
+  refill_changed_.notify_one();
+  warm_changed_.notify_all();
+  return {};
+}
+
+std::vector<PoolStats> RuntimeState::pools() const {
+  std::vector<PoolStats> all;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [key, profile] : profiles_) {
+      const pool::PoolPolicy& policy = profile->policy;
+      PoolStats stats;
+      stats.profile = profile->name;
+      stats.target = policy.target();
+      stats.ready = policy.ready();
+      stats.warming = policy.warming();
+      stats.hits = policy.hits();
+      stats.misses = policy.misses();
+      stats.replaced = policy.lost();
+      stats.failures = policy.failures();
+      stats.refill_time = policy.last_refill_time();
+      all.push_back(std::move(stats));
+    }
+  }
+  std::sort(all.begin(), all.end(), [](const PoolStats& a, const PoolStats& b) { return a.profile < b.profile; });
+  return all;
+}
+
+std::size_t RuntimeState::live() const {
+  std::lock_guard lock(mutex_);
+  return live_;
+}
+
+Result<void> RuntimeState::remove_template(const std::string& id) {
+  std::vector<ProfilePtr> unused;
+  std::vector<BoxPtr> idle;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [key, profile] : profiles_) {
+      if (profile->spec.image().kind() != Image::Kind::template_id || profile->spec.image().reference() != id) continue;
+      // Beyond its idle members and the map nobody may hold it: boxes, creations, refills.
+      if (profile->alive != profile->ready.size() ||
+          profile.use_count() != static_cast<long>(1 + profile->ready.size()))
+        return Error(ErrorCode::failed_precondition, id + " is in use by " + std::to_string(profile->alive) + " sandboxes")
+            .with_operation("runtime.remove_template");
+      unused.push_back(profile);
+    }
+    for (const ProfilePtr& profile : unused) {
+      while (!profile->ready.empty()) {
+        idle.push_back(std::move(profile->ready.back()));
+        profile->ready.pop_back();
+        profile->policy.member_discarded();
+      }
+      profile->policy.set_floor(0);
+      profiles_.erase(profile->key);
+    }
+  }
+  for (const BoxPtr& box : idle) box->close().ignore("its template goes away");
+  idle.clear();
+  unused.clear();  // and with them the pins
+  SANDBOX_CHECK(store_->remove_template(id));
+  emit(RuntimeEvent::Kind::template_removed, {}, id);
+  return {};
+}
+
+// ---- closing --------------------------------------------------------------------------------------------------------
+
+Result<void> RuntimeState::close() {
+  std::lock_guard one_at_a_time(close_mutex_);
+  if (closed_) return {};
+  closed_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    closing_.store(true, std::memory_order_release);
+    for (auto& [ticket, waiter] : waiters_) waiter->changed.notify_one();
+  }
+  refill_changed_.notify_all();
+  warm_changed_.notify_all();
+  for (std::thread& thread : refillers_) thread.join();
+  refillers_.clear();
+  creators_.stop();
+  {
+    std::unique_lock lock(mutex_);
+    idle_changed_.wait(lock, [&] { return in_flight_ == 0; });
+  }
+
+  std::vector<BoxPtr> boxes;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [token, weak] : boxes_)
+      if (BoxPtr box = weak.lock()) boxes.push_back(std::move(box));
+    for (const auto& [key, profile] : profiles_) profile->ready.clear();
+  }
+  // Several at a time: each destruction mostly waits for the kernel.
+  std::optional<Error> first_failure;
+  {
+    std::mutex result_mutex;
+    std::atomic<std::size_t> next{0};
+    const auto work = [&] {
+      for (std::size_t i = next++; i < boxes.size(); i = next++) {
+        auto closed = boxes[i]->close();
+        if (closed) continue;
+        std::lock_guard lock(result_mutex);
+        if (first_failure) closed.ignore("the first one is reported");
+        else first_failure = std::move(closed).error();
+      }
+    };
+    std::vector<std::thread> helpers;
+    for (std::size_t i = 1; i < std::min<std::size_t>(8, (boxes.size() + 3) / 4); ++i)
+      helpers.push_back(runtime::start_thread("sandbox-close", work));
+    work();
+    for (std::thread& helper : helpers) helper.join();
+  }
+  boxes.clear();
+  chores_.stop();
+  {
+    std::lock_guard lock(mutex_);
+    default_profile_.reset();
+    profiles_.clear();
+  }
+  for (const auto& backend : backends_) {
+    auto closed = backend->close();
+    if (closed) continue;
+    if (first_failure) closed.ignore("the first one is reported");
+    else first_failure = std::move(closed).error();
+  }
+  monitor_.reset();
+  if (reactor_) reactor_->stop();
+  if (first_failure) return *std::move(first_failure);
+  return {};
+}
+
+}  // namespace sandbox

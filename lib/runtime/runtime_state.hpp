@@ -1,0 +1,166 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include <sandbox/runtime.hpp>
+
+#include "aio/reactor.hpp"
+#include "backend/backend.hpp"
+#include "image/store.hpp"
+#include "pool/admission.hpp"
+#include "pool/policy.hpp"
+#include "runtime/exit_monitor.hpp"
+#include "runtime/local_box.hpp"
+#include "runtime/worker_threads.hpp"
+
+namespace sandbox::runtime {
+
+/// One spec (with one state of its image): its recipe and its pool. `key`, `spec`, `name` never change; the recipe is
+/// guarded by prepare_mutex, the rest by the runtime's lock.
+struct Profile {
+  Profile(std::string profile_key, SandboxSpec sandbox_spec, std::string readable, backend::Backend& maker,
+          pool::PolicyOptions options, const core::Clock& clock)
+      : key(std::move(profile_key)), spec(std::move(sandbox_spec)), name(std::move(readable)), backend(maker), policy(options, clock) {}
+
+  const std::string key;
+  const SandboxSpec spec;
+  const std::string name;
+  backend::Backend& backend;
+
+  std::mutex prepare_mutex;
+  std::shared_ptr<backend::Recipe> recipe;
+  std::shared_ptr<void> image_pin;
+
+  pool::PoolPolicy policy;
+  std::deque<std::shared_ptr<LocalBox>> ready;  ///< oldest first
+  std::optional<Error> last_failure;            ///< of a refill; none after one succeeded
+  std::uint32_t alive = 0;                      ///< boxes in any phase
+  core::TimePoint last_used{};
+};
+
+}  // namespace sandbox::runtime
+
+namespace sandbox {
+
+/// Everything a Runtime owns. Boxes keep it alive; close() breaks the circle. Thread-safe.
+class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
+ public:
+  /// With the native backend. Errors as Runtime::open.
+  static Result<std::shared_ptr<RuntimeState>> open(RuntimeOptions options);
+  /// With these backends; the first is asked for the host report. At least one.
+  static Result<std::shared_ptr<RuntimeState>> open_with(RuntimeOptions options,
+                                                         std::vector<std::unique_ptr<backend::Backend>> backends);
+  ~RuntimeState();
+
+  Result<std::shared_ptr<driver::Box>> create();
+  Result<std::shared_ptr<driver::Box>> create(const SandboxSpec& spec, const CreateOptions& options);
+  /// `done` runs on the reactor thread, never inside this call. Returns what cancels it while it waits for admission.
+  std::function<void()> async_create(SandboxSpec spec, CreateOptions options,
+                                     std::function<void(Result<std::shared_ptr<driver::Box>>)> done);
+  Result<void> wait_warm(core::TimePoint deadline);
+  Result<void> set_warm(const SandboxSpec& spec, std::uint32_t count);
+  std::vector<PoolStats> pools() const;
+  std::size_t live() const;
+  Result<void> remove_template(const std::string& id);
+  const HostReport& host() const noexcept { return host_; }
+  Result<void> close();
+  bool closed() const noexcept { return closing_.load(std::memory_order_acquire); }
+
+  image::ImageStore& store() noexcept { return *store_; }
+  aio::Reactor& reactor() noexcept { return *reactor_; }
+  /// Threads for short blocking work nobody waits for.
+  runtime::WorkerThreads& chores() noexcept { return chores_; }
+  /// Queues an event for the observer; nothing without one.
+  void emit(RuntimeEvent::Kind kind, std::string sandbox_id, std::string detail);
+  /// Tells the log callback, on the calling thread.
+  void log(LogLevel level, std::string_view text) const;
+
+  // -- for LocalBox --------------------------------------------------------------------------------------------------
+  void unwatch(const backend::Instance& instance) noexcept;
+  /// `box` holds nothing any more: its place is free.
+  void released(runtime::LocalBox& box);
+
+ private:
+  using BoxPtr = std::shared_ptr<runtime::LocalBox>;
+  using ProfilePtr = std::shared_ptr<runtime::Profile>;
+  struct Waiter {
+    std::condition_variable changed;
+    const runtime::Profile* profile = nullptr;
+    bool granted = false;
+    bool cancelled = false;
+    BoxPtr box;  ///< a member that became ready meanwhile
+  };
+  /// Lets an asynchronous create be called off.
+  struct Cancellation {
+    bool requested = false;     ///< under mutex_
+    Waiter* waiter = nullptr;   ///< under mutex_; while it waits
+  };
+
+  explicit RuntimeState(RuntimeOptions options);
+  Result<void> start(std::vector<std::unique_ptr<backend::Backend>> backends);
+
+  Result<ProfilePtr> profile_of(const SandboxSpec& spec);
+  Result<std::shared_ptr<backend::Recipe>> prepare(runtime::Profile& profile);
+  Result<BoxPtr> make(const ProfilePtr& profile, core::TimePoint deadline);
+  Result<BoxPtr> make_once(const ProfilePtr& profile, core::TimePoint deadline);
+  BoxPtr take_ready(runtime::Profile& profile);
+  Result<BoxPtr> create_slow(const ProfilePtr& profile, const CreateOptions& options, core::TimePoint deadline,
+                             Cancellation* cancellation);
+  Result<BoxPtr> enter(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile, core::TimePoint deadline,
+                       Cancellation* cancellation);
+  void pump();
+  BoxPtr pop_idle();
+  void forget_unused_profiles();
+
+  void refill_loop();
+  void refill(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile);
+  bool plan_refill(core::TimePoint when);
+  void hand_over(const BoxPtr& box);
+  void on_exit(std::uint64_t token);
+  std::string new_id();
+  backend::Backend* find_backend(const std::string& name) const;
+
+  const RuntimeOptions options_;
+  const core::Clock clock_;
+  HostReport host_;
+  std::unique_ptr<image::ImageStore> store_;
+  std::vector<std::unique_ptr<backend::Backend>> backends_;
+  std::unique_ptr<aio::Reactor> reactor_;
+  std::unique_ptr<runtime::ExitMonitor> monitor_;
+  runtime::WorkerThreads creators_{"sandbox-create", 8};
+  runtime::WorkerThreads chores_{"sandbox-chores", 4};
+  std::vector<std::thread> refillers_;
+
+  mutable std::mutex mutex_;
+  std::unordered_map<std::string, ProfilePtr> profiles_;
+  ProfilePtr default_profile_;
+  std::unordered_map<std::uint64_t, std::weak_ptr<runtime::LocalBox>> boxes_;
+  pool::Admission admission_;
+  std::map<pool::Admission::Ticket, Waiter*> waiters_;  ///< by ticket: in order of arrival
+  std::condition_variable refill_changed_;
+  core::TimePoint refill_wakes_at_ = core::TimePoint::max();  ///< earliest planned wake-up of a waiting refill thread
+  unsigned refillers_waiting_ = 0;
+  std::condition_variable warm_changed_;
+  std::condition_variable idle_changed_;
+  unsigned in_flight_ = 0;  ///< creates of callers between their start and their end
+  std::uint64_t last_token_ = 0;
+  std::size_t live_ = 0;
+  std::atomic<bool> closing_{false};
+
+  std::mutex close_mutex_;
+  bool closed_ = false;
+};
+
+}  // namespace sandbox
