@@ -958,10 +958,9 @@ Result<void> Session::Impl::acknowledge(std::uint64_t count, bool resuming) {
 }
 
 void Session::Impl::fail(const Error& error, bool tell_peer) {
+  error.ignore("every handler is told; a second failure changes nothing");
   if (error_) return;
   error_ = error;
-  error_->ignore("kept to answer later calls");
-  error.ignore("every handler is told");
   // Stop at a frame boundary when one can be reached: a goaway in the middle of another frame would not be seen.
   if (tell_peer && !current_ && again_position_ == 0 && connected_) {
     if (control_position_ == 0) control_.clear();
