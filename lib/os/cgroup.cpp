@@ -214,8 +214,9 @@ std::string enable_text(std::uint8_t controllers) {
 std::unique_ptr<CgroupTree> CgroupTree::open(const std::string& name) {
   std::unique_ptr<CgroupTree> tree(new CgroupTree);
   tree->name_ = name;
-  core::UniqueFd root(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  auto hierarchies = parse_cgroups(read_text(root.get(), "proc/self/cgroup"), read_text(root.get(), "proc/self/mountinfo"));
+  // /proc/self is itself a link, which beneath:: would refuse; its target directory is not.
+  core::UniqueFd self(::open("/proc/self", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  auto hierarchies = parse_cgroups(read_text(self.get(), "cgroup"), read_text(self.get(), "mountinfo"));
   // v1 first: what it has, v2 cannot have.
   std::stable_sort(hierarchies.begin(), hierarchies.end(), [](const auto& a, const auto& b) { return a.v2 < b.v2; });
   const bool has_v2 = std::any_of(hierarchies.begin(), hierarchies.end(), [](const auto& h) { return h.v2; });

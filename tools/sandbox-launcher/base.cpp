@@ -140,28 +140,18 @@ Result<Base> Base::enter() {
   return base;
 }
 
-namespace {
-/// In the host's mount namespace while it lives. Coming back needs only a descriptor we hold; should it fail, going on
-/// in the wrong namespace is never right.
-class Visit {
- public:
-  Visit(int host, int own) : own_(own), entered_(::setns(host, CLONE_NEWNS) == 0) {}
-  ~Visit() {
-    if (entered_ && (::setns(own_, CLONE_NEWNS) != 0 || ::chdir("/") != 0)) ::_exit(70);
-  }
-  bool entered() const noexcept { return entered_; }
+Base::HostView::HostView(const Base& base)
+    : own_(base.own_namespace_.get()), entered_(::setns(base.host_namespace_.get(), CLONE_NEWNS) == 0) {}
 
- private:
-  int own_;
-  bool entered_;
-};
-}  // namespace
+Base::HostView::~HostView() {
+  if (entered_ && (::setns(own_, CLONE_NEWNS) != 0 || ::chdir("/") != 0)) ::_exit(70);
+}
 
 Result<UniqueFd> Base::clone_host(const std::string& path, std::uint64_t attributes) {
   int tree = -1;
   {
-    Visit visit(host_namespace_.get(), own_namespace_.get());
-    if (!visit.entered()) return Error::from_errno(errno, kStep, "setns");
+    HostView view(*this);
+    if (!view.entered()) return Error::from_errno(errno, kStep, "setns");
     tree = os::open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
   }
   if (tree < 0) return Error::from_errno(-tree, "native.image", path);
@@ -226,8 +216,8 @@ Result<void> Base::copy_host(const std::string& source, int directory, const std
   std::string name;
   bool is_file = false;
   {
-    Visit visit(host_namespace_.get(), own_namespace_.get());
-    if (!visit.entered()) return Error::from_errno(errno, kStep, "setns");
+    HostView view(*this);
+    if (!view.entered()) return Error::from_errno(errno, kStep, "setns");
     UniqueFd found(::open(source.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
     if (!found) return errno == ENOENT ? Result<void>() : Error::from_errno(errno, "native.image", source);
     struct stat info {};

@@ -59,6 +59,20 @@ class Base {
   /// Parts of /proc that other users may read but sandboxes should not, below /proc; directories end in '/'.
   const std::vector<std::string>& masks() const noexcept { return masks_; }
 
+  /// In the host's mount namespace while it lives. Coming back needs only a descriptor we hold; should it fail, the
+  /// process ends, since going on in the wrong namespace is never right.
+  class HostView {
+   public:
+    explicit HostView(const Base& base);
+    ~HostView();
+    HostView(const HostView&) = delete;
+    bool entered() const noexcept { return entered_; }
+
+   private:
+    int own_;
+    bool entered_;
+  };
+
   /// A clone of the host directory `path`, detached, with `attributes` (MOUNT_ATTR_*) on every mount in it.
   Result<core::UniqueFd> clone_host(const std::string& path, std::uint64_t attributes);
   Result<std::unique_ptr<MountedTree>> mount_tree(const launch::Tree& tree, bool overlay);

@@ -243,13 +243,17 @@ Result<void> Server::configure(const launch::Request& request, std::vector<Uniqu
   answer.pid = static_cast<std::uint32_t>(::getpid());
   answer.rootless = base_.rootless();
   if (options_.lock_directory.empty()) options_.lock_directory = "/run/sandbox";
-  if (!base_.rootless()) {
-    SANDBOX_TRY(auto ids, IdRanges::open(options_.lock_directory));
-    ids_.emplace(std::move(ids));
+  {
+    Base::HostView view(base_);
+    if (!view.entered()) return Error::from_errno(errno, "native.base", "setns");
+    if (!base_.rootless()) {
+      SANDBOX_TRY(auto ids, IdRanges::open(options_.lock_directory));
+      ids_.emplace(std::move(ids));
+    }
+    char name[64];
+    std::snprintf(name, sizeof name, "%d-%llx", ::getpid(), static_cast<unsigned long long>(now_ns()));
+    cgroups_ = os::CgroupTree::open(name);
   }
-  char name[64];
-  std::snprintf(name, sizeof name, "%d-%llx", ::getpid(), static_cast<unsigned long long>(now_ns()));
-  cgroups_ = os::CgroupTree::open(name);
   landlock_abi_ = std::min(os::landlock::abi_version(), 6);
   answer.landlock_abi = static_cast<std::uint32_t>(landlock_abi_);
   idmap_ = !base_.rootless();
@@ -279,6 +283,7 @@ Result<void> Server::prepare(const launch::Request& request, std::vector<UniqueF
     BridgeConfig config;
     config.range = {options_.bridge_address, options_.bridge_prefix};
     config.may_enable_forwarding = options_.bridge_may_forward;
+    Base::HostView view(base_);
     SANDBOX_TRY(bridge_, Bridge::setup(config));
     if (bridge_->watch_fd() >= 0) watch(bridge_->watch_fd(), kBridgeKey, EPOLLIN);
   }
