@@ -17,6 +17,8 @@
 #include <charconv>
 #include <memory>
 #include <string_view>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
 namespace sandbox::agent {
@@ -129,7 +131,13 @@ Children::Children(Loop& loop) : loop_(loop) {
   }
 }
 
-Children::~Children() { loop_.unwatch(signals_.get()); }
+Children::~Children() {
+  if (sweep_slice_ != 0) {
+    loop_.cancel_slice(sweep_slice_);
+    sweep();
+  }
+  loop_.unwatch(signals_.get());
+}
 
 bool Children::write_score(int value) noexcept {
   char text[16];
@@ -183,46 +191,66 @@ void Children::leave_tag() noexcept {
   if (score_) write_score(own_score_);
 }
 
-std::size_t Children::kill_all(const Lineage& lineage) {
-  std::size_t signalled = 0;
+void Children::kill_all(const Lineage& lineage) {
   // The whole group at once: a fork bomb cannot outrun this (fork checks for pending signals under the same lock).
-  if (!lineage.leader_reaped && ::kill(-lineage.leader, SIGKILL) == 0) ++signalled;
+  if (!lineage.leader_reaped) ::kill(-lineage.leader, SIGKILL);
+  doomed_.push_back(lineage);
+  if (sweep_slice_ != 0) return;
+  sweep_slice_ = loop_.defer([this] {
+    sweep_slice_ = 0;
+    sweep();
+  });
+}
+
+void Children::sweep() {
+  const auto doomed = std::exchange(doomed_, {});
+  std::unordered_map<pid_t, const Lineage*> by_leader;
+  std::unordered_map<int, const Lineage*> by_tag;
+  for (const auto& lineage : doomed) {
+    // After its end the leader's number may have become that of a newer exec: then it says nothing about this one.
+    if (!lineage.leader_reaped || !listeners_.contains(lineage.leader)) by_leader.emplace(lineage.leader, &lineage);
+    if (lineage.tag) by_tag.emplace(lineage.tag, &lineage);
+  }
+  const auto led = [&](pid_t leader, const ProcessInfo& process) {
+    const auto found = by_leader.find(leader);
+    return found != by_leader.end() && process.started >= found->second->started;
+  };
 
   const pid_t self = ::getpid();
-  // After its end the leader's number may have become that of a newer exec: then it says nothing about ours.
-  const bool number_is_ours = !lineage.leader_reaped || !listeners_.contains(lineage.leader);
-  std::vector<pid_t> victims;
+  std::unordered_set<pid_t> victims;
   // Each pass kills what the previous one's victims started before they died; the last one finds nothing new.
   for (int pass = 0; pass < 16; ++pass) {
     const auto processes = list_processes();
-    std::size_t found = 0;
+    bool found = false;
     for (const auto& process : processes) {
-      if (process.started < lineage.started || dead(process)) continue;
+      if (dead(process)) continue;
       // Up the tree to the agent: everything below it is ours, everything else is none of our business.
       bool ours = false;
       const ProcessInfo* at = &process;
       for (int depth = 0; at && depth < 4096; ++depth) {
-        ours = ours || (number_is_ours && at->started >= lineage.started &&
-                        (at->session == lineage.leader || at->group == lineage.leader));
+        ours = ours || led(at->session, *at) || led(at->group, *at);
         if (at->parent == self) break;
         at = find_process(processes, at->parent);
       }
       if (!at || at->parent != self) continue;
-      if (!ours && lineage.tag && at->started >= lineage.started && !listeners_.contains(at->pid))
-        ours = score_of(at->pid) == lineage.tag;
-      if (!ours || std::find(victims.begin(), victims.end(), process.pid) != victims.end()) continue;
-      if (::kill(process.pid, SIGKILL) != 0) continue;
-      victims.push_back(process.pid);
-      ++found;
+      if (!ours && !by_tag.empty() && !listeners_.contains(at->pid)) {
+        const auto tagged = by_tag.find(score_of(at->pid));
+        ours = tagged != by_tag.end() && at->started >= tagged->second->started;
+      }
+      if (ours && !victims.contains(process.pid) && ::kill(process.pid, SIGKILL) == 0) {
+        victims.insert(process.pid);
+        found = true;
+      }
     }
-    if (found == 0) break;
+    if (!found) return;
   }
-  return signalled + victims.size();
+  // Something multiplies as fast as it dies. Others get their turn before the next round.
+  for (const auto& lineage : doomed) kill_all(lineage);
 }
 
 void Children::kill_descendants() {
   const pid_t self = ::getpid();
-  std::vector<pid_t> victims;
+  std::unordered_set<pid_t> victims;
   for (int pass = 0; pass < 16; ++pass) {
     const auto processes = list_processes();
     std::size_t found = 0;
@@ -230,9 +258,8 @@ void Children::kill_descendants() {
       if (dead(process) || process.pid == self) continue;
       const ProcessInfo* at = &process;
       for (int depth = 0; at && at->parent != self && depth < 4096; ++depth) at = find_process(processes, at->parent);
-      if (!at || at->parent != self || std::find(victims.begin(), victims.end(), process.pid) != victims.end()) continue;
-      if (::kill(process.pid, SIGKILL) != 0) continue;
-      victims.push_back(process.pid);
+      if (!at || at->parent != self || victims.contains(process.pid) || ::kill(process.pid, SIGKILL) != 0) continue;
+      victims.insert(process.pid);
       ++found;
     }
     if (found == 0) break;

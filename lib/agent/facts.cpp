@@ -61,9 +61,8 @@ std::uint64_t number(std::string_view text, int base) {
   return value;
 }
 
-void read_status(protocol::Facts& facts) {
-  const std::string status = read_all("/proc/self/status");
-  for (std::string_view text = status; !text.empty();) {
+void read_status(std::string_view text, protocol::Facts& facts) {
+  while (!text.empty()) {
     std::string_view line = next_line(text);
     const auto name = next_word(line), value = next_word(line);
     if (name == "CapInh:") facts.cap_inheritable = number(value, 16);
@@ -114,6 +113,12 @@ void read_interfaces(protocol::Facts& facts) {
   }
 }
 
+/// Whether `path` may be written and really is procfs. Opening a sysctl costs six times as much as asking.
+bool writable_in_proc(const char* path) {
+  struct statfs info;
+  return ::access(path, W_OK) == 0 && ::statfs(path, &info) == 0 && info.f_type == PROC_SUPER_MAGIC;
+}
+
 /// Whether `path` opens and really is procfs: a mask is another file mounted over it, and that may well open.
 bool opens_in_proc(const char* path, int flags) {
   const core::UniqueFd file(::open(path, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
@@ -152,7 +157,7 @@ void try_doors(protocol::Facts& facts) {
   door("sethostname", reaches(::syscall(SYS_sethostname, "", -1)));
   door("sysrq", opens_in_proc("/proc/sysrq-trigger", O_WRONLY));
   door("kcore", opens_in_proc("/proc/kcore", O_RDONLY));
-  door("sysctl_hostname", opens_in_proc("/proc/sys/kernel/hostname", O_WRONLY));
+  door("sysctl_hostname", writable_in_proc("/proc/sys/kernel/hostname"));
   if (root_is_read_only(facts)) {
     const core::UniqueFd file(::open("/", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600));
     door("root_write", static_cast<bool>(file));
@@ -172,9 +177,18 @@ void try_doors(protocol::Facts& facts) {
 
 }  // namespace
 
-protocol::Facts collect_facts() {
+std::string read_own_status() {
+  std::string text(8192, '\0');
+  const core::UniqueFd file(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  // One record, so one read: a second one, to see the end, would make the kernel write it all again.
+  const ssize_t count = file ? ::read(file.get(), text.data(), text.size()) : 0;
+  text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+  return text;
+}
+
+protocol::Facts collect_facts(std::string_view own_status) {
   protocol::Facts facts;
-  read_status(facts);
+  read_status(own_status, facts);
   facts.pid = static_cast<std::uint32_t>(::getpid());
   facts.uid = ::getuid();
   facts.gid = ::getgid();
@@ -186,9 +200,8 @@ protocol::Facts collect_facts() {
   return facts;
 }
 
-std::uint64_t ignored_signals() {
-  const std::string status = read_all("/proc/self/status");
-  for (std::string_view text = status; !text.empty();) {
+std::uint64_t ignored_signals(std::string_view text) {
+  while (!text.empty()) {
     std::string_view line = next_line(text);
     if (next_word(line) == "SigIgn:") return number(next_word(line), 16);
   }

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -43,11 +44,11 @@ void fill_stdio() {
 }
 
 /// Blocks all signals and undoes ignored ones, which programs would inherit.
-void settle_signals() {
+void settle_signals(std::string_view own_status) {
   sigset_t all;
   sigfillset(&all);
   ::sigprocmask(SIG_SETMASK, &all, nullptr);
-  const std::uint64_t ignored = sandbox::agent::ignored_signals();
+  const std::uint64_t ignored = sandbox::agent::ignored_signals(own_status);
   for (int signal = 1; ignored != 0 && signal <= 64; ++signal)
     if (ignored >> (signal - 1) & 1) ::signal(signal, SIG_DFL);
 }
@@ -75,7 +76,8 @@ int main(int argc, char** argv) {
   if (::fcntl(socket_number, F_SETFD, FD_CLOEXEC) != 0) usage();
 
   fill_stdio();
-  settle_signals();
+  const std::string own_status = agent::read_own_status();
+  settle_signals(own_status);
   ::umask(022);
 
   agent::Loop loop;
@@ -90,7 +92,7 @@ int main(int argc, char** argv) {
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 
   session::Options options = agent::session_options();
-  options.hello.facts = agent::collect_facts();
+  options.hello.facts = agent::collect_facts(own_status);
   agent::SocketServer server(shared, UniqueFd(socket_number), std::move(options), [&loop](const Error& why) {
     why.ignore("a lost client is how an agent's life ends");
     loop.stop();
