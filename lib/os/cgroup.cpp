@@ -221,10 +221,8 @@ std::unique_ptr<CgroupTree> CgroupTree::open(const std::string& name) {
   std::stable_sort(hierarchies.begin(), hierarchies.end(), [](const auto& a, const auto& b) { return a.v2 < b.v2; });
   const bool has_v2 = std::any_of(hierarchies.begin(), hierarchies.end(), [](const auto& h) { return h.v2; });
   std::uint8_t found = 0;
-  std::string failures;
-  auto note = [&](const std::string& where, int error) {
-    if (!failures.empty()) failures += ", ";
-    failures += Error::from_errno(error, {}, where).message();
+  auto note = [&](std::uint8_t controllers, const std::string& where, int error) {
+    tree->reasons_.emplace_back(controllers, Error::from_errno(error, {}, where).message());
   };
 
   for (const CgroupHierarchy& hierarchy : hierarchies) {
@@ -238,11 +236,11 @@ std::unique_ptr<CgroupTree> CgroupTree::open(const std::string& name) {
       if (place.controllers == 0) continue;
       place.parent = core::UniqueFd(::open(hierarchy.directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
       if (!place.parent) {
-        note(hierarchy.directory, errno);
+        note(place.controllers, hierarchy.directory, errno);
         continue;
       }
       if (const int error = make_own(place.parent.get(), name, true, false, {}, place.directory); error != 0) {
-        note(hierarchy.directory, error);
+        note(place.controllers, hierarchy.directory, error);
         continue;
       }
     } else {
@@ -260,7 +258,7 @@ std::unique_ptr<CgroupTree> CgroupTree::open(const std::string& name) {
           if (offered & ~enabled) {
             const int error = write_file(parent.get(), "cgroup.subtree_control", enable_text(offered & ~enabled));
             if (error == 0) enabled = offered;
-            else note(at + "/cgroup.subtree_control", error);
+            else note(offered & ~enabled, at + "/cgroup.subtree_control", error);
           }
           if (!place.directory || enabled > best) {
             core::UniqueFd own;
@@ -274,7 +272,7 @@ std::unique_ptr<CgroupTree> CgroupTree::open(const std::string& name) {
               place.directory = std::move(own);
               best = enabled;
             } else {
-              note(at, error);
+              note(0xff, at, error);
             }
           }
           if (place.directory && best == wanted) break;
@@ -287,9 +285,7 @@ std::unique_ptr<CgroupTree> CgroupTree::open(const std::string& name) {
     found |= place.controllers;
     tree->hierarchies_.push_back(std::move(place));
   }
-  tree->reason_ = hierarchies.empty() ? "no cgroup file system is mounted"
-                  : failures.empty()  ? "no mounted hierarchy has the controller"
-                                      : failures;
+  tree->no_reason_ = hierarchies.empty() ? "no cgroup file system is mounted" : "no mounted cgroup hierarchy has the controller";
   return tree;
 }
 
@@ -308,7 +304,11 @@ const CgroupTree::Place* CgroupTree::place_of(Controller controller) const noexc
 
 bool CgroupTree::has(Controller controller) const noexcept { return place_of(controller) != nullptr; }
 
-const std::string& CgroupTree::reason(Controller) const noexcept { return reason_; }
+const std::string& CgroupTree::reason(Controller controller) const noexcept {
+  for (const auto& [controllers, why] : reasons_)
+    if (controllers & bit(controller)) return why;
+  return no_reason_;
+}
 
 Result<CgroupSet> CgroupTree::make() {
   CgroupSet set;
@@ -423,7 +423,7 @@ CgroupStats CgroupSet::stats() const {
 
 Result<void> CgroupSet::set_frozen(bool frozen) {
   const auto* place = tree_->place_of(Controller::freezer);
-  if (!place) return Error(ErrorCode::failed_precondition, "this host has no freezer for us: " + tree_->reason_).with_operation(kOperation);
+  if (!place) return Error(ErrorCode::failed_precondition, "this host has no freezer for us: " + tree_->reason(Controller::freezer)).with_operation(kOperation);
   const std::string file = name_ + (place->v2 ? "/cgroup.freeze" : "/freezer.state");
   const std::string_view word = place->v2 ? (frozen ? "1" : "0") : (frozen ? "FROZEN" : "THAWED");
   if (const int error = write_file(place->directory.get(), file.c_str(), word); error != 0)

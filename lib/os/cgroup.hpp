@@ -110,7 +110,8 @@ class CgroupTree {
   const Place* place_of(Controller controller) const noexcept;
   std::vector<Place> hierarchies_;
   std::string name_;
-  std::string reason_;
+  std::vector<std::pair<std::uint8_t, std::string>> reasons_;  ///< controllers, why not
+  std::string no_reason_;
   std::uint64_t next_ = 0;
 };
 

@@ -36,7 +36,8 @@ Result<void> write_text(int directory, const char* path, std::string_view text, 
 /// Enters a user namespace in which we are root, for hosts where we are not.
 Result<void> enter_user_namespace() {
   const unsigned uid = ::geteuid(), gid = ::getegid();
-  if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+  // A network namespace too: coming back to the host's from a sandbox's would need a capability over the host's.
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) != 0) {
     const int number = errno;
     const char* advice = number == ENOSPC ? "user.max_user_namespaces is too low (sysctl -w user.max_user_namespaces=65536)"
                                           : "unprivileged user namespaces are switched off on this host: enable them with "
@@ -127,6 +128,13 @@ Result<Base> Base::enter() {
   if (::umount2("/host", MNT_DETACH) != 0) return Error::from_errno(errno, kStep, "host");
   ::rmdir("/host");
 
+  // Masks are read-only in every sandbox: what is bound from here inherits it.
+  for (const char* mask : {"/nothing", "/empty"}) {
+    UniqueFd clone(os::open_tree(AT_FDCWD, mask, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+    if (clone.get() < 0) return Error::from_errno(-clone.release(), kStep, mask);
+    SANDBOX_CHECK(set_attributes(clone.get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
+    SANDBOX_CHECK(attach(clone.get(), AT_FDCWD, mask));
+  }
   base.own_namespace_ = UniqueFd(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
   base.root_ = UniqueFd(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   base.proc_ = UniqueFd(::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -253,7 +261,7 @@ Result<void> Base::make_devices(int directory) {
       continue;
     }
     // Without privilege nodes cannot be made, but the host's can be shown.
-    SANDBOX_TRY(auto tree, clone_host(std::string("/dev/") + device.name, 0));
+    SANDBOX_TRY(auto tree, clone_host(std::string("/dev/") + device.name, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC));
     SANDBOX_CHECK(os::beneath::write_new_file(directory, device.name, "", 0666));
     SANDBOX_CHECK(attach(tree.get(), directory, device.name));
   }

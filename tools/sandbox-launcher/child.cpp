@@ -61,7 +61,7 @@ struct Steps {
 
 void join_cgroups(const Steps& step, const ChildPlan& plan) {
   for (int i = 0; i < plan.join_count; ++i) step("native.cgroup", "tasks", call(SYS_write, plan.joins[i], "0", 1));
-  if (plan.unshare_cgroup) step("native.namespace", "cgroup", call(SYS_unshare, CLONE_NEWCGROUP));
+  step("native.namespace", "cgroup", call(SYS_unshare, CLONE_NEWCGROUP));
 }
 
 void wait_for_go(const Steps& step, ChildState& state) {

@@ -56,7 +56,7 @@ struct ChildPlan {
   sock_fprog filter;
   const Limit* limits;
   int limit_count;
-  bool rootless, writable_root, unshare_cgroup;
+  bool rootless, writable_root;
   int landlock_abi;              ///< 0: do without
   const char* const* masks;      ///< "/new/proc/…"
   const bool* mask_is_directory;

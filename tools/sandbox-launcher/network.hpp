@@ -96,8 +96,9 @@ struct Ipv4Network {
 
 /// Network::bridge of one launcher.
 struct BridgeConfig {
-  /// Where sandboxes get their addresses: a network of /16 to /28. prefix_length 0: the first free 10.x.0.0/16 that no
-  /// route of the host overlaps and no other launcher uses.
+  /// Where sandboxes get their addresses: a network of /16 to /28, or a wider one of which the launcher takes a /16.
+  /// prefix_length 0: 10.0.0.0/8 and other private space. What it takes overlaps no route of the host and belongs to no
+  /// other launcher.
   Ipv4Network range;
   /// Refused on top of every private, shared, link-local, metadata, multicast and reserved network.
   std::vector<Ipv4Network> also_denied;

@@ -269,11 +269,12 @@ Result<void> Bridge::State::choose_range(const Routes& routes) {
     return std::find_if(routes.destinations.begin(), routes.destinations.end(),
                         [&](Ipv4Network route_to) { return overlap(candidate, route_to); });
   };
-  if (config.range.prefix_length != 0) {
-    Ipv4Network wanted = config.range;
-    if (wanted.prefix_length < 16 || wanted.prefix_length > 28 || (wanted.address & ~mask_of(wanted.prefix_length))) {
-      return Error(ErrorCode::invalid_argument, text_of(wanted) + " is not a network of /16 to /28").with_operation("network.bridge");
-    }
+  const Ipv4Network wanted = config.range;
+  if (wanted.prefix_length != 0 &&
+      (wanted.prefix_length < 8 || wanted.prefix_length > 28 || (wanted.address & ~mask_of(wanted.prefix_length)))) {
+    return Error(ErrorCode::invalid_argument, text_of(wanted) + " is not a network of /8 to /28").with_operation("network.bridge");
+  }
+  if (wanted.prefix_length >= 16) {
     SANDBOX_TRY(auto name, NameLock::try_take(id_of(wanted)));
     if (!name) return missing("addresses " + text_of(wanted) + " are in use by another launcher");
     if (const auto found = overlapped(wanted); found != routes.destinations.end()) {
@@ -282,13 +283,18 @@ Result<void> Bridge::State::choose_range(const Routes& routes) {
     use(wanted, std::move(*name));
     return {};
   }
-  // Begins where few networks are, visits each once (37 and 256 have no common divisor), then other private space.
   std::vector<Ipv4Network> candidates;
-  for (std::uint32_t i = 0, octet = 213; i < 256; ++i, octet = (octet + 37) % 256) {
-    candidates.push_back({0x0a000000u | octet << 16, 16});
+  for (std::uint32_t i = 0; wanted.prefix_length != 0 && i < 1u << (16 - wanted.prefix_length); ++i) {
+    candidates.push_back({wanted.address + (i << 16), 16});
   }
-  for (std::uint32_t octet = 31; octet >= 16; --octet) candidates.push_back({0xac000000u | octet << 16, 16});
-  for (std::uint32_t octet = 127; octet >= 64; --octet) candidates.push_back({0x64000000u | octet << 16, 16});
+  // Begins where few networks are, visits each once (37 and 256 have no common divisor), then other private space.
+  if (wanted.prefix_length == 0) {
+    for (std::uint32_t i = 0, octet = 213; i < 256; ++i, octet = (octet + 37) % 256) {
+      candidates.push_back({0x0a000000u | octet << 16, 16});
+    }
+    for (std::uint32_t octet = 31; octet >= 16; --octet) candidates.push_back({0xac000000u | octet << 16, 16});
+    for (std::uint32_t octet = 127; octet >= 64; --octet) candidates.push_back({0x64000000u | octet << 16, 16});
+  }
   for (const Ipv4Network candidate : candidates) {
     if (overlapped(candidate) != routes.destinations.end()) continue;
     SANDBOX_TRY(auto name, NameLock::try_take(id_of(candidate)));
@@ -296,7 +302,7 @@ Result<void> Bridge::State::choose_range(const Routes& routes) {
     use(candidate, std::move(*name));
     return {};
   }
-  return missing("no free private network of /16 for sandboxes: the host has routes to all; set a range");
+  return missing("no free network of /16 for sandboxes: the host has routes to all, or other launchers use them; set a range");
 }
 
 /// Removes what launchers left that were killed. What they had to restore is inherited, so that the last one restores it.

@@ -79,7 +79,6 @@ Result<std::shared_ptr<Recipe>> Recipe::make(launch::LaunchPlan plan, Base& base
 
   child.rootless = base.rootless();
   child.writable_root = own.writable_root;
-  child.unshare_cgroup = cgroups.usable();
   child.landlock_abi = landlock_abi;
 
   recipe->mask_is_directory_ = std::make_unique<bool[]>(base.masks().size());

@@ -14,6 +14,7 @@
 #include <mutex>
 #include <thread>
 
+#include "backends/native/bridge_resolvers.hpp"
 #include "backends/native/launcher.hpp"
 #include "backends/native/userland.hpp"
 #include "backends/native/verify.hpp"
@@ -263,13 +264,23 @@ std::string default_helper_directory() {
   return std::string(text.substr(0, text.rfind('/')));
 }
 
-Result<launch::LaunchPlan> compile(const SandboxSpec& spec, const backend::ResolvedImage& image, const std::string& filter) {
+Result<launch::LaunchPlan> compile(const SandboxSpec& spec, const backend::ResolvedImage& image, const std::string& filter,
+                                   const std::vector<std::string>& resolvers) {
   const Limits& limits = spec.limits();
   const double cores = std::max(1u, std::thread::hardware_concurrency());
   if (!(limits.cpus() >= 0.01) || limits.cpus() > cores)
     return refuse("cpus: 0.01 to " + std::to_string(static_cast<int>(cores)));
   launch::LaunchPlan plan;
-  if (image.host_userland) plan.tree.entries = host_userland(spec.hostname(), spec.network() != Network::none);
+  std::string resolv_conf = "# no network\n";
+  if (spec.network() == Network::bridge) {
+    SANDBOX_TRY(resolv_conf, bridge_resolv_conf(resolvers));
+  }
+  if (image.host_userland) {
+    plan.tree.entries = host_userland(spec.hostname(), resolv_conf);
+  } else if (spec.network() == Network::bridge) {
+    // Below the image's layers: an image that brings its own resolv.conf keeps it.
+    plan.tree.entries = {{launch::EntryKind::directory, "etc", "", 0}, {launch::EntryKind::file, "etc/resolv.conf", resolv_conf, 0}};
+  }
   plan.tree.layers = image.layers;
   plan.scratch_layer = image.scratch_layer;
   plan.writable_root = spec.is_root_writable();
@@ -322,7 +333,7 @@ class NativeBackend final : public backend::Backend {
 
   Result<std::shared_ptr<backend::Recipe>> prepare(const SandboxSpec& spec, const backend::ResolvedImage& image) override {
     SANDBOX_TRY(auto launchers, started(soon()));
-    SANDBOX_TRY(auto plan, compile(spec, image, filter_));
+    SANDBOX_TRY(auto plan, compile(spec, image, filter_, options_.bridge_resolvers));
     {
       std::lock_guard lock(mutex_);
       plan.recipe = ++next_recipe_;
@@ -334,7 +345,7 @@ class NativeBackend final : public backend::Backend {
       SANDBOX_TRY(auto answer, launcher->call(launch::Kind::prepare, body, soon()));
       SANDBOX_TRY(prepared, protocol::decode<launch::Prepared>(as_bytes(answer.body)));
     }
-    auto expected = std::make_shared<Expectation>(plan, prepared, launchers.front()->facts());
+    auto expected = std::make_shared<Expectation>(plan, prepared);
     return std::shared_ptr<backend::Recipe>(std::make_shared<NativeRecipe>(std::move(launchers), plan.recipe, std::move(expected)));
   }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <sandbox/result.hpp>
 
@@ -17,9 +18,12 @@ struct NativeOptions {
   std::string helper_directory;
   /// Launcher processes; 0: one per two cores, at least 2, at most 8.
   std::uint32_t launchers = 0;
-  /// Network::bridge: IPv4 network for sandboxes, host byte order; prefix 0: the first free one is chosen.
+  /// Network::bridge: IPv4 network for sandboxes, host byte order; prefix 0: free ones are chosen. Each launcher takes a
+  /// /16 of it, so several launchers need one wider than that.
   std::uint32_t bridge_address = 0;
   std::uint8_t bridge_prefix = 0;
+  /// Network::bridge: name servers for sandboxes, at most three public IPv4 addresses; empty: two public services.
+  std::vector<std::string> bridge_resolvers;
   /// Where id ranges are locked against other launchers; empty: /run/sandbox. The same for all on one host.
   std::string lock_directory;
 };

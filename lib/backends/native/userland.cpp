@@ -48,7 +48,7 @@ TreeEntry entry(EntryKind kind, std::string path, std::string source = {}, std::
 
 }  // namespace
 
-std::vector<TreeEntry> host_userland(const std::string& hostname, bool network) {
+std::vector<TreeEntry> host_userland(const std::string& hostname, const std::string& resolv_conf) {
   std::vector<TreeEntry> entries;
   entries.push_back(entry(EntryKind::bind, "usr", "/usr"));
   // /bin and its like: links into /usr on a merged host, directories of their own elsewhere.
@@ -79,8 +79,7 @@ std::vector<TreeEntry> host_userland(const std::string& hostname, bool network) 
   entries.push_back(entry(EntryKind::file, "etc/hosts",
                           "127.0.0.1 localhost " + hostname + "\n::1 localhost ip6-localhost ip6-loopback\n"));
   entries.push_back(entry(EntryKind::symlink, "etc/mtab", "/proc/self/mounts"));
-  if (network) entries.push_back(entry(EntryKind::copy, "etc/resolv.conf", "/etc/resolv.conf"));
-  else entries.push_back(entry(EntryKind::file, "etc/resolv.conf", "# no network\n"));
+  entries.push_back(entry(EntryKind::file, "etc/resolv.conf", resolv_conf));
   for (const char* path : kEtcCopies) entries.push_back(entry(EntryKind::copy, std::string("etc/") + path, std::string("/etc/") + path));
   return entries;
 }

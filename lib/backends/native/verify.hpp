@@ -13,14 +13,14 @@ namespace sandbox::native {
 
 /// What a sandbox of one recipe must look like from inside.
 struct Expectation {
-  Expectation(const launch::LaunchPlan& plan, const launch::Prepared& prepared, const launch::Configured& host);
+  Expectation(const launch::LaunchPlan& plan, const launch::Prepared& prepared);
   /// Errors: failed_precondition naming the first lock that is not on.
   Result<void> verify(const protocol::Facts& facts) const;
 
   std::vector<std::string> unenforced;
   std::vector<std::string> mounts;              ///< mount points, sorted
   std::vector<protocol::KeyValue> namespaces;   ///< ours: the sandbox's must differ
-  bool writable_root = false, cgroup_namespace = true, bridge = false;
+  bool writable_root = false, bridge = false;
   std::uint64_t memory = 0;
 };
 
