@@ -11,15 +11,20 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <iterator>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 
 #include "core/text.hpp"
+#include "core/unique_fd.hpp"
 #include "os/beneath.hpp"
 
 namespace sandbox::image {
 namespace {
+
+using core::UniqueFd;
 
 constexpr std::size_t kBlock = 512;
 constexpr std::size_t kMaxDepth = 256;
@@ -116,25 +121,38 @@ std::string encode(const Header& header) {
   return out;
 }
 
+/// One directory on several levels, highest first.
+struct Level {
+  UniqueFd fd;
+  std::uint32_t first_id = 0;
+};
+using Levels = std::vector<Level>;
+
+bool is_whiteout(const struct stat& status) { return S_ISCHR(status.st_mode) && status.st_rdev == makedev(0, 0); }
+
 class Packer {
  public:
-  Packer(std::uint32_t first_id, const Sink& sink) : first_id_(first_id), sink_(sink) {}
+  explicit Packer(const Sink& sink) : sink_(sink) {}
 
-  Result<PackSummary> run(int directory, const std::string& comment) {
+  Result<PackSummary> run(const std::vector<PackLevel>& all, const std::string& comment) {
     std::string body;
     add_record(body, "comment", comment);
     Header global;
     global.mode = 0644;
     SANDBOX_CHECK(put(block(global, "pax", "", 'g', body.size()) + padded(body)));
     for (const char* top : {"root", "shm", "tmp", "upper"}) {
-      struct stat status {};
-      if (::fstatat(directory, top, &status, AT_SYMLINK_NOFOLLOW) != 0) {
-        if (errno == ENOENT) continue;
-        return Error::from_errno(errno, "image.pack", top);
+      Levels levels;
+      for (const PackLevel& level : all) {
+        struct stat status {};
+        if (::fstatat(level.directory, top, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+          if (errno == ENOENT) continue;
+          return Error::from_errno(errno, "image.pack", top);
+        }
+        if (!S_ISDIR(status.st_mode)) continue;
+        SANDBOX_TRY(UniqueFd fd, os::beneath::open(level.directory, top, O_RDONLY | O_DIRECTORY));
+        levels.push_back({std::move(fd), level.first_id});
       }
-      if (!S_ISDIR(status.st_mode)) continue;
-      SANDBOX_TRY(const core::UniqueFd fd, os::beneath::open(directory, top, O_RDONLY | O_DIRECTORY));
-      SANDBOX_CHECK(this->directory(fd.get(), top, 1));
+      if (!levels.empty()) SANDBOX_CHECK(directory(std::move(levels), top, 1));
     }
     SANDBOX_CHECK(put(std::string(2 * kBlock, '\0')));
     return summary_;
@@ -143,16 +161,16 @@ class Packer {
  private:
   Result<void> put(std::string_view bytes) { return sink_(as_bytes(bytes)); }
 
-  std::uint32_t inside(std::uint32_t host_id) const {
-    return host_id >= first_id_ && host_id - first_id_ < kIds ? host_id - first_id_ : kNobody;
+  static std::uint32_t inside(std::uint32_t host_id, std::uint32_t first_id) {
+    return host_id >= first_id && host_id - first_id < kIds ? host_id - first_id : kNobody;
   }
-  Header header_of(const struct stat& status, const std::string& path, char type) const {
+  static Header header_of(const struct stat& status, std::uint32_t first_id, const std::string& path, char type) {
     Header header;
     header.path = path;
     header.type = type;
     header.mode = status.st_mode & 07777;
-    header.uid = inside(status.st_uid);
-    header.gid = inside(status.st_gid);
+    header.uid = inside(status.st_uid, first_id);
+    header.gid = inside(status.st_gid, first_id);
     header.modified = status.st_mtim;
     return header;
   }
@@ -189,40 +207,63 @@ class Packer {
     return put(encode(header));
   }
 
-  Result<void> directory(int fd, const std::string& path, std::size_t depth) {
+  Result<void> directory(Levels levels, const std::string& path, std::size_t depth) {
     if (depth > kMaxDepth)
       return Error(ErrorCode::resource_exhausted, "more than " + std::to_string(kMaxDepth) + " directories deep").with_operation("image.pack");
+    const int fd = levels.front().fd.get();
     struct stat status {};
     if (::fstat(fd, &status) != 0) return Error::from_errno(errno, "image.pack", core::escape_control(path));
-    Header header = header_of(status, path + "/", '5');
+    Header header = header_of(status, levels.front().first_id, path + "/", '5');
     add_attributes(fd, header);
     ++summary_.entries;
     SANDBOX_CHECK(put(encode(header)));
     const bool in_upper = path == "upper" || path.starts_with("upper/");
-    if (in_upper && is_opaque(fd)) SANDBOX_CHECK(marker(path + "/.wh..wh..opq"));
-    SANDBOX_TRY(const std::vector<std::string> names, os::beneath::list(fd, "."));
-    for (const std::string& name : names) SANDBOX_CHECK(entry(fd, status.st_dev, path + "/" + name, name, in_upper, depth));
+    bool opaque = false;
+    for (std::size_t i = 0; i < levels.size() && !opaque; ++i) {
+      opaque = is_opaque(levels[i].fd.get());
+      if (opaque) levels.resize(i + 1);
+    }
+    if (in_upper && opaque) SANDBOX_CHECK(marker(path + "/.wh..wh..opq"));
+    std::set<std::string> names;
+    for (const Level& level : levels) {
+      SANDBOX_TRY(std::vector<std::string> more, os::beneath::list(level.fd.get(), "."));
+      names.insert(std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    }
+    for (const std::string& name : names) SANDBOX_CHECK(entry(levels, path + "/" + name, name, in_upper, depth));
     return {};
   }
 
-  Result<void> entry(int parent, dev_t device, const std::string& path, const std::string& name, bool in_upper, std::size_t depth) {
-    struct stat status {};
-    if (::fstatat(parent, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
-      return Error::from_errno(errno, "image.pack", core::escape_control(path));
-    if (in_upper && name.starts_with(".wh.")) return skip();
-    if (status.st_dev != device && S_ISDIR(status.st_mode)) return skip();  // a mount: not part of what is writable
-    switch (status.st_mode & S_IFMT) {
-      case S_IFDIR: {
-        SANDBOX_TRY(const core::UniqueFd fd, os::beneath::open(parent, name, O_RDONLY | O_DIRECTORY));
-        return directory(fd.get(), path, depth + 1);
+  Result<void> entry(const Levels& levels, const std::string& path, const std::string& name, bool in_upper, std::size_t depth) {
+    Levels below;  // the directories of this name, highest first
+    for (const Level& level : levels) {
+      struct stat status {}, parent {};
+      if (::fstatat(level.fd.get(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (errno == ENOENT) continue;
+        return Error::from_errno(errno, "image.pack", core::escape_control(path));
       }
-      case S_IFREG: return file(parent, path, name);
-      case S_IFLNK: return symlink(parent, status, path, name);
-      case S_IFCHR:
-        if (in_upper && status.st_rdev == makedev(0, 0)) return marker(path.substr(0, path.size() - name.size()) + ".wh." + name);
-        return skip();
-      default: return skip();
+      if (S_ISDIR(status.st_mode)) {
+        if (::fstat(level.fd.get(), &parent) != 0) return Error::from_errno(errno, "image.pack", core::escape_control(path));
+        if (status.st_dev != parent.st_dev) {  // a mount: not part of what is writable
+          if (below.empty()) return skip();
+          break;
+        }
+        if (in_upper && name.starts_with(".wh.")) return skip();
+        SANDBOX_TRY(UniqueFd fd, os::beneath::open(level.fd.get(), name, O_RDONLY | O_DIRECTORY));
+        below.push_back({std::move(fd), level.first_id});
+        continue;
+      }
+      if (!below.empty()) break;  // hidden by the directory above
+      if (in_upper && name.starts_with(".wh.")) return skip();
+      // A whiteout below upper/ still hides something of the image; elsewhere it has hidden all there was.
+      if (is_whiteout(status)) return in_upper ? marker(path.substr(0, path.size() - name.size()) + ".wh." + name) : Result<void>();
+      switch (status.st_mode & S_IFMT) {
+        case S_IFREG: return file(level, path, name);
+        case S_IFLNK: return symlink(level, status, path, name);
+        default: return skip();
+      }
     }
+    if (below.empty()) return {};
+    return directory(std::move(below), path, depth + 1);
   }
 
   Result<void> skip() {
@@ -230,19 +271,19 @@ class Packer {
     return {};
   }
 
-  Result<void> symlink(int parent, const struct stat& status, const std::string& path, const std::string& name) {
+  Result<void> symlink(const Level& level, const struct stat& status, const std::string& path, const std::string& name) {
     std::string target(4096, '\0');
-    const ssize_t size = ::readlinkat(parent, name.c_str(), target.data(), target.size());
+    const ssize_t size = ::readlinkat(level.fd.get(), name.c_str(), target.data(), target.size());
     if (size < 0) return Error::from_errno(errno, "image.pack", core::escape_control(path));
     target.resize(static_cast<std::size_t>(size));
-    Header header = header_of(status, path, '2');
+    Header header = header_of(status, level.first_id, path, '2');
     header.link = std::move(target);
     ++summary_.entries;
     return put(encode(header));
   }
 
-  Result<void> file(int parent, const std::string& path, const std::string& name) {
-    SANDBOX_TRY(const core::UniqueFd fd, os::beneath::open(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
+  Result<void> file(const Level& level, const std::string& path, const std::string& name) {
+    SANDBOX_TRY(const UniqueFd fd, os::beneath::open(level.fd.get(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK));
     struct stat status {};
     if (::fstat(fd.get(), &status) != 0) return Error::from_errno(errno, "image.pack", core::escape_control(path));
     if (!S_ISREG(status.st_mode)) return skip();
@@ -250,14 +291,14 @@ class Packer {
     if (status.st_nlink > 1) {
       const auto [first, is_new] = linked_.try_emplace({status.st_dev, status.st_ino}, path);
       if (!is_new) {
-        Header header = header_of(status, path, '1');
+        Header header = header_of(status, level.first_id, path, '1');
         header.link = first->second;
         return put(encode(header));
       }
     }
     if (status.st_size > kMaxFile)
       return Error(ErrorCode::resource_exhausted, core::escape_control(path) + " is longer than 1 TiB").with_operation("image.pack");
-    Header header = header_of(status, path, '0');
+    Header header = header_of(status, level.first_id, path, '0');
     add_attributes(fd.get(), header);
 
     std::vector<std::pair<off_t, off_t>> pieces;  // offset, length
@@ -316,7 +357,6 @@ class Packer {
     return {};
   }
 
-  const std::uint32_t first_id_;
   const Sink& sink_;
   PackSummary summary_;
   std::map<std::pair<dev_t, ino_t>, std::string> linked_;
@@ -325,8 +365,8 @@ class Packer {
 
 }  // namespace
 
-Result<PackSummary> pack(int directory, std::uint32_t first_id, const std::string& comment, const Sink& sink) {
-  return Packer(first_id, sink).run(directory, comment);
+Result<PackSummary> pack(const std::vector<PackLevel>& levels, const std::string& comment, const Sink& sink) {
+  return Packer(sink).run(levels, comment);
 }
 
 }  // namespace sandbox::image

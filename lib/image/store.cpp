@@ -501,9 +501,18 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   info.limits = draft.limits;
   info.writable_root = draft.writable_root;
   info.image = draft.image;
+  // A sandbox made from a template holds only what changed since: the result is whole, not a chain of templates.
+  std::vector<PackLevel> levels{{draft.directory, draft.first_id}};
+  std::shared_ptr<void> parent_pin;
+  UniqueFd parent_layer;
   if (draft.image.kind() == Image::Kind::template_id) {
     SANDBOX_TRY(const TemplateInfo parent, find_template(draft.image.reference()));
     info.image = parent.image;
+    SANDBOX_TRY(ResolvedImage resolved, resolve(draft.image));
+    parent_pin = std::move(resolved.pin);
+    parent_layer = UniqueFd(::open(resolved.scratch_layer.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!parent_layer) return about(resolved.scratch_layer, errno);
+    levels.push_back({parent_layer.get(), 0});
   }
 
   SANDBOX_TRY(Work place, Work::make(impl_->root.get(), impl_->work.get()));
@@ -527,7 +536,7 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   // What lies underneath is part of the content: the same files over another image are another template.
   const std::string comment = "sandbox template 1 image=" + std::to_string(static_cast<int>(info.image.kind())) + ":" +
                               info.image.reference() + " writable_root=" + (info.writable_root ? "1" : "0");
-  SANDBOX_CHECK(pack(draft.directory, draft.first_id, comment, [&](ByteView bytes) -> Result<void> {
+  SANDBOX_CHECK(pack(levels, comment, [&](ByteView bytes) -> Result<void> {
     hash.add(bytes);
     return compress(bytes, ZSTD_e_continue);
   }));

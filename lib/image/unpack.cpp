@@ -74,9 +74,11 @@ class Unpacker {
       archive_entry* entry = nullptr;
       const int got = ::archive_read_next_header(reader.get(), &entry);
       if (got == ARCHIVE_EOF) break;
-      // The first header decides whether it is a tar at all; later it can only be damaged.
-      if (got < ARCHIVE_WARN)
-        return failed(reader.get(), feed, summary_.entries == 0 ? ErrorCode::invalid_argument : ErrorCode::corrupt);
+      // The first header decides whether it is a tar at all; later, or inside a compressed stream, it can only be damaged.
+      if (got < ARCHIVE_WARN) {
+        const bool is_other = summary_.entries == 0 && ::archive_filter_code(reader.get(), 0) == ARCHIVE_FILTER_NONE;
+        return failed(reader.get(), feed, is_other ? ErrorCode::invalid_argument : ErrorCode::corrupt);
+      }
       if (++summary_.entries > options_.limits.max_entries)
         return exhausted("more than " + std::to_string(options_.limits.max_entries) + " entries");
       auto done = entry_of(reader.get(), entry, feed);
