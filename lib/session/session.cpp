@@ -477,7 +477,7 @@ void Session::Impl::flush_credit() {
   if (credit_due_.empty()) return;
   for (const StreamId id : credit_due_) {
     Stream* stream = find(id);
-    if (!stream) continue;
+    if (!stream || stream->ended) continue;  // after END the peer would not know the stream
     for (Rx& rx : stream->rx) {
       if (!rx.credit_due) continue;
       rx.credit_due = false;
