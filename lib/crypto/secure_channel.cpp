@@ -7,6 +7,7 @@
 
 #include <sodium.h>
 
+#include "crypto/aes_gcm.hpp"
 #include "crypto/key_pair.hpp"
 #include "crypto/secret.hpp"
 
@@ -95,9 +96,10 @@ class Buffer {
 /// Everything secret of a channel, on one locked page.
 struct Secrets {
   struct Direction {
-    crypto_aead_aes256gcm_state schedule;  // of `key`
+    GcmKey schedule;  // of `key`
     std::byte key[32];
   } send, receive;
+  GcmKey once;
   std::byte chain[32];
   std::byte scratch[32], scratch2[32];
 };
@@ -112,6 +114,7 @@ struct SecureChannel::Impl {
   enum class State : std::uint8_t { wait_client_hello, wait_agent_hello, wait_confirm, open, failed };
 
   bool is_client = false;
+  GcmKernel kernel = GcmKernel::none;
   State state = State::failed;
   std::optional<ClientTrust> client;
   std::optional<AgentTrust> agent;
@@ -148,14 +151,14 @@ struct SecureChannel::Impl {
   }
   /// Handshake encryption: key used once, nonce zero, the transcript so far as additional data.
   void seal_once(const std::byte* key, ByteView content, std::byte* to) noexcept {
-    const unsigned char nonce[12] = {};
-    crypto_aead_aes256gcm_encrypt(raw(to), nullptr, raw(content.data()), content.size(), raw(transcript.data()),
-                                  transcript.size(), nullptr, nonce, raw(key));
+    static constexpr std::byte kNonce[kGcmNonce] = {};
+    gcm_expand(secrets().once, key, kernel);
+    gcm_seal(secrets().once, kNonce, transcript, content, to);
   }
   bool open_once(const std::byte* key, ByteView sealed, std::byte* to) noexcept {
-    const unsigned char nonce[12] = {};
-    return crypto_aead_aes256gcm_decrypt(raw(to), nullptr, nullptr, raw(sealed.data()), sealed.size(),
-                                         raw(transcript.data()), transcript.size(), nonce, raw(key)) == 0;
+    static constexpr std::byte kNonce[kGcmNonce] = {};
+    gcm_expand(secrets().once, key, kernel);
+    return gcm_open(secrets().once, kNonce, transcript, sealed, to);
   }
   ByteView pre_shared() const noexcept {
     static constexpr std::byte kNone[32] = {};
@@ -293,6 +296,7 @@ struct SecureChannel::Impl {
     derive({s.chain, 32}, transcript, is_client ? s.send.key : s.receive.key, is_client ? s.receive.key : s.send.key);
     schedule(s.send);
     schedule(s.receive);
+    wipe({reinterpret_cast<std::byte*>(&s.once), sizeof s.once});
     wipe(s.chain);
     wipe(s.scratch);
     wipe(s.scratch2);
@@ -302,9 +306,7 @@ struct SecureChannel::Impl {
     state = State::open;
   }
 
-  static void schedule(Secrets::Direction& direction) noexcept {
-    crypto_aead_aes256gcm_beforenm(&direction.schedule, raw(direction.key));
-  }
+  void schedule(Secrets::Direction& direction) noexcept { gcm_expand(direction.schedule, direction.key, kernel); }
 
   // -- records ----------------------------------------------------------------------------------------------------------
 
@@ -328,10 +330,9 @@ struct SecureChannel::Impl {
     std::byte* record = out.room(kRecordHeader + content.size() + kTag);
     put_header(record, type, content.size() + kTag);
     const AdditionalData data = additional(record, send_sequence);
-    unsigned char nonce[12] = {};
-    put64(reinterpret_cast<std::byte*>(nonce) + 4, send_sequence);
-    crypto_aead_aes256gcm_encrypt_afternm(raw(record + kRecordHeader), nullptr, raw(content.data()), content.size(),
-                                          raw(data.bytes), sizeof data.bytes, nullptr, nonce, &direction.schedule);
+    std::byte nonce[kGcmNonce] = {};
+    put64(nonce + 4, send_sequence);
+    gcm_seal(direction.schedule, nonce, data.bytes, content, record + kRecordHeader);
     out.commit(kRecordHeader + content.size() + kTag);
     ++send_sequence;
     return {};
@@ -342,12 +343,10 @@ struct SecureChannel::Impl {
     Secrets::Direction& direction = secrets().receive;
     turn_key(direction, receive_sequence);
     const AdditionalData data = additional(record.data(), receive_sequence);
-    unsigned char nonce[12] = {};
-    put64(reinterpret_cast<std::byte*>(nonce) + 4, receive_sequence);
+    std::byte nonce[kGcmNonce] = {};
+    put64(nonce + 4, receive_sequence);
     ++receive_sequence;
-    return crypto_aead_aes256gcm_decrypt_afternm(raw(to), nullptr, nullptr, raw(record.data() + kRecordHeader),
-                                                 record.size() - kRecordHeader, raw(data.bytes), sizeof data.bytes, nonce,
-                                                 &direction.schedule) == 0;
+    return gcm_open(direction.schedule, nonce, data.bytes, record.subspan(kRecordHeader), to);
   }
 
   static Error broken(const char* what) { return Error(ErrorCode::protocol, what); }
@@ -451,7 +450,8 @@ SecureChannel::~SecureChannel() = default;
 Result<SecureChannel> SecureChannel::make(ClientTrust* client, AgentTrust* agent, ByteView ephemeral) {
   // Finds out what the CPU can do; costs a few CPUID instructions, which a hypervisor emulates, so only sealing pays.
   if (sodium_init() < 0) return Error(ErrorCode::internal, "libsodium does not start");
-  if (!crypto_aead_aes256gcm_is_available()) {
+  static const GcmKernel kernel = best_gcm_kernel();
+  if (kernel == GcmKernel::none) {
     return Error(ErrorCode::unsupported, "sealed sessions need a CPU with AES and carry-less multiplication instructions");
   }
   if ((client ? client->context : agent->context).size() > kMaxContext) {
@@ -459,6 +459,7 @@ Result<SecureChannel> SecureChannel::make(ClientTrust* client, AgentTrust* agent
   }
   auto impl = std::make_unique<Impl>();
   impl->is_client = client != nullptr;
+  impl->kernel = kernel;
   if (client) impl->client.emplace(std::move(*client));
   if (agent) impl->agent.emplace(std::move(*agent));
   if (ephemeral.empty()) {

@@ -15,6 +15,9 @@
 /// Two sessions joined by pipes that a test moves byte by byte, with handlers that remember what they were told.
 namespace sandbox::session::test {
 
+/// Why it failed; ErrorCode{} when it did not.
+inline ErrorCode code(const Result<void>& result) { return result ? ErrorCode{} : result.error().code(); }
+
 inline std::string text_of(ByteView bytes) { return std::string(as_text(bytes)); }
 
 /// Content that is different at every offset, so that a lost, doubled or moved byte shows.

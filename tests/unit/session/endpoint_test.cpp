@@ -48,7 +48,7 @@ TEST(Endpoint, ASealedSessionDoesWhatAPlainOneDoes) {
   EXPECT_TRUE(sealed.pair.served(stream).data[Channel::in] == content);
   ASSERT_EQ(stream.ends.size(), 1u);
   EXPECT_EQ(seen.find("secret"), std::string::npos);
-  EXPECT_FALSE(sealed.agent->finish());
+  EXPECT_EQ(code(sealed.agent->finish()), ErrorCode::unavailable);
   sealed.client->close();
   sealed.pump();
   EXPECT_TRUE(sealed.agent->finish());
@@ -75,7 +75,7 @@ TEST(Endpoint, DamageOnTheWayEndsTheSession) {
   sealed.pair.client.send_message(stream.id, "m");
   std::string wire = text_of(sealed.client->output());
   wire.back() = static_cast<char>(wire.back() ^ 1);
-  EXPECT_FALSE(sealed.agent->receive(as_bytes(wire)));
+  EXPECT_EQ(code(sealed.agent->receive(as_bytes(wire))), ErrorCode::protocol);
   EXPECT_EQ(sealed.pair.agent_events.streams.at(1)->lost, std::vector<ErrorCode>{ErrorCode::protocol});
   EXPECT_TRUE(sealed.pair.agent_events.streams.at(1)->messages.empty());
 }
