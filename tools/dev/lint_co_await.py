@@ -24,6 +24,9 @@ TOKEN = re.compile(r'''
 
 OPEN = {'(': ')', '{': '}', '[': ']'}
 CLOSE = {v: k for k, v in OPEN.items()}
+# Scalars: nothing is destroyed, so nothing is destroyed twice.
+SCALARS = {'byte', 'bool', 'char', 'short', 'int', 'long', 'unsigned', 'float', 'double', 'size_t', 'ptrdiff_t'} | \
+    {f'{u}int{n}_t' for u in ('', 'u') for n in (8, 16, 32, 64)}
 CONTROL = {'if', 'while', 'for', 'switch', 'catch'}
 # After the `}` of a braced initialiser the expression goes on; after the `}` of a block a new statement begins.
 CONTINUES = {',', ')', ']', '.', '->', ';', '?', ':', '&&', '||', '==', '!=', '<=', '>=', '+', '-', '/', '|', '}', '(', '<', '>'}
@@ -197,7 +200,7 @@ def check_source(source):
                 declares = kind == 'type' and i >= 2 and tokens[i - 1].kind == 'word' and \
                     (tokens[i - 2].kind == 'word' and tokens[i - 2].text not in ('co_await', 'return', 'co_return', 'co_yield')
                      or tokens[i - 2].text in ('>', '&', '*'))
-                if kind == 'type' and not declares:
+                if kind == 'type' and not declares and tokens[i - 1].text not in SCALARS:
                     problems.append((tokens[i].line, f'{tokens[i - 1].text}{{…}} is born in an expression with co_await'))
                 elif kind == 'bare':
                     problems.append((tokens[i].line, 'a braced argument is born in an expression with co_await'))
@@ -239,6 +242,7 @@ def self_test():
         '/* co_await f({1}); */',
         's = "co_await f(Opts{1});";',
         'Opts o{1}; { co_await f(o); }',
+        'co_await f(std::byte{1}, std::uint32_t{2});',
         'run([p]() -> a::Task { co_await f(); });',
         'if (x) { g(Opts{1}); } co_await f();',
         'if (co_await f()) { g(Opts{1}); }',
