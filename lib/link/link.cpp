@@ -12,6 +12,8 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "session/endpoint.hpp"
+
 namespace sandbox::link {
 namespace {
 
@@ -53,8 +55,12 @@ bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until)
 }  // namespace
 
 struct Link::Impl final : session::SessionHandler {
-  Impl(std::unique_ptr<ByteStream> byte_stream, session::Options options, aio::Reactor& background)
-      : stream(std::move(byte_stream)), session(session::Role::client, std::move(options), *this), reactor(background) {}
+  Impl(std::unique_ptr<ByteStream> byte_stream, session::Options options, aio::Reactor& background,
+       std::optional<crypto::SecureChannel> channel)
+      : stream(std::move(byte_stream)),
+        session(session::Role::client, std::move(options), *this),
+        endpoint(channel ? session::Endpoint(session, *std::move(channel)) : session::Endpoint(session)),
+        reactor(background) {}
 
   void on_pong(std::uint64_t nonce) override {
     for (Ping* ping : pings)
@@ -67,7 +73,7 @@ struct Link::Impl final : session::SessionHandler {
   /// last words may still be there to read, and reading will find the end.
   void send_output() {
     while (!write_error) {
-      const ByteView bytes = session.output();
+      const ByteView bytes = endpoint.output();
       if (bytes.empty()) break;
       auto put = stream->write_some(bytes);
       if (!put) {
@@ -78,9 +84,11 @@ struct Link::Impl final : session::SessionHandler {
         blocked = true;
         return;
       }
-      session.sent(*put);
+      endpoint.sent(*put);
     }
     blocked = false;
+    // Sealing can fail, too (a channel used up): the session has ended then.
+    if (session.failed() && !error) fail(Error(ErrorCode::unavailable, "the session ended while it was sending"));
   }
 
   void fail(const Error& why) {
@@ -92,12 +100,18 @@ struct Link::Impl final : session::SessionHandler {
   /// Feeds what was read. Ends the session when `got` is an error, or when nothing came from a stream that cannot be
   /// written any more.
   void take(const Result<std::size_t>& got) {
-    if (!got) return fail(got.error());
+    if (!got) {
+      // For a sealed session the end must have been announced: otherwise somebody may have cut it off.
+      if (endpoint.channel()) {
+        if (auto ended = endpoint.finish(); !ended) return fail(ended.error());
+      }
+      return fail(got.error());
+    }
     if (*got == 0) {
       if (write_error) fail(*write_error);
       return;
     }
-    if (auto fed = session.receive(ByteView(buffer.data(), *got)); !fed) fail(fed.error());
+    if (auto fed = endpoint.receive(ByteView(buffer.data(), *got)); !fed) fail(fed.error());
   }
 
   /// Tells every other waiter what it now has. A done() may queue output, so sending comes after.
@@ -118,6 +132,7 @@ struct Link::Impl final : session::SessionHandler {
 
   std::unique_ptr<ByteStream> stream;
   session::Session session;
+  session::Endpoint endpoint;  ///< the session's bytes as they travel, sealed or not
   aio::Reactor& reactor;
   std::vector<std::byte> buffer = std::vector<std::byte>();
   std::optional<Error> error;        ///< the session is over
@@ -142,8 +157,10 @@ struct Link::Impl final : session::SessionHandler {
   std::uint64_t next_nonce = 1;
 };
 
-std::shared_ptr<Link> Link::make(std::unique_ptr<ByteStream> stream, session::Options options, aio::Reactor& reactor) {
-  return std::shared_ptr<Link>(new Link(std::make_unique<Impl>(std::move(stream), std::move(options), reactor)));
+std::shared_ptr<Link> Link::make(std::unique_ptr<ByteStream> stream, session::Options options, aio::Reactor& reactor,
+                                 std::optional<crypto::SecureChannel> channel) {
+  return std::shared_ptr<Link>(
+      new Link(std::make_unique<Impl>(std::move(stream), std::move(options), reactor, std::move(channel))));
 }
 
 Link::Link(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -11,6 +11,7 @@
 #include "aio/reactor.hpp"
 #include "core/clock.hpp"
 #include "core/unique_fd.hpp"
+#include "crypto/secure_channel.hpp"
 #include "session/session.hpp"
 
 /// A session joined to its byte stream, for many threads at once. Whoever waits, reads: a thread blocked in
@@ -38,8 +39,9 @@ std::unique_ptr<ByteStream> socket_stream(core::UniqueFd socket);
 
 class Link : public std::enable_shared_from_this<Link> {
  public:
-  /// `reactor` must outlive the link.
-  static std::shared_ptr<Link> make(std::unique_ptr<ByteStream> stream, session::Options options, aio::Reactor& reactor);
+  /// `reactor` must outlive the link. With a `channel` (the connecting end) every byte is sealed by it.
+  static std::shared_ptr<Link> make(std::unique_ptr<ByteStream> stream, session::Options options, aio::Reactor& reactor,
+                                    std::optional<crypto::SecureChannel> channel = std::nullopt);
   ~Link();
 
   /// Waits for the peer's hello. Errors: deadline_exceeded, unavailable, protocol.

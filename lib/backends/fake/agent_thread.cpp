@@ -8,10 +8,12 @@
 
 namespace sandbox::backends::fake {
 
-AgentThread::AgentThread(core::UniqueFd socket, session::Options options, Serve serve)
+AgentThread::AgentThread(core::UniqueFd socket, session::Options options, Serve serve,
+                         std::optional<crypto::SecureChannel> channel)
     : socket_(std::move(socket)),
       wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       session_(session::Role::agent, std::move(options), *this),
+      endpoint_(channel ? session::Endpoint(session_, *std::move(channel)) : session::Endpoint(session_)),
       serve_(std::move(serve)),
       thread_([this] { run(); }) {}
 
@@ -85,14 +87,14 @@ void AgentThread::run() {
     if (!frozen) {
       blocked = false;
       while (!session_.failed()) {
-        const ByteView bytes = session_.output();
+        const ByteView bytes = endpoint_.output();
         if (bytes.empty()) break;
         const auto put = ::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         if (put < 0) {
           blocked = errno == EAGAIN;
           break;
         }
-        session_.sent(static_cast<std::size_t>(put));
+        endpoint_.sent(static_cast<std::size_t>(put));
       }
       if (blocked) polled[0].events |= POLLOUT;
     }
@@ -105,7 +107,7 @@ void AgentThread::run() {
     const auto got = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (got <= 0) break;
-    if (auto fed = session_.receive(ByteView(buffer.data(), static_cast<std::size_t>(got))); !fed) {
+    if (auto fed = endpoint_.receive(ByteView(buffer.data(), static_cast<std::size_t>(got))); !fed) {
       fed.error().ignore("the client broke the rules; a scripted agent just ends");
       break;
     }

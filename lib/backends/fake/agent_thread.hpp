@@ -4,12 +4,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "core/unique_fd.hpp"
+#include "session/endpoint.hpp"
 #include "session/session.hpp"
 
 /// The agent's end of a session on a thread of this process, for tests: what it answers is scripted, nothing is
@@ -47,7 +49,9 @@ class AgentThread final : session::SessionHandler {
   /// Null: the method is answered with unsupported.
   using Serve = std::function<std::unique_ptr<Served>(session::Session&, session::StreamId, protocol::Method, ByteView params)>;
 
-  AgentThread(core::UniqueFd socket, session::Options options, Serve serve);
+  /// With a `channel` (the agent's end) the stream is sealed.
+  AgentThread(core::UniqueFd socket, session::Options options, Serve serve,
+              std::optional<crypto::SecureChannel> channel = std::nullopt);
   ~AgentThread();
 
   /// Closes the socket, as a dead agent does. Idempotent, thread-safe; returns at once.
@@ -67,6 +71,7 @@ class AgentThread final : session::SessionHandler {
   core::UniqueFd socket_;
   core::UniqueFd wake_;
   session::Session session_;
+  session::Endpoint endpoint_;
   Serve serve_;
   std::unordered_map<session::StreamId, std::unique_ptr<Served>> streams_;
 

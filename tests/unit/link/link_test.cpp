@@ -5,6 +5,7 @@
 #include <atomic>
 #include <future>
 #include <latch>
+#include <thread>
 
 #include <boost/asio/post.hpp>
 
@@ -258,6 +259,58 @@ TEST_F(Links, BlockingOnTheReactorThreadIsRefused) {
     code.set_value(done ? ErrorCode::internal : done.error().code());
   });
   EXPECT_EQ(code.get_future().get(), ErrorCode::failed_precondition);
+}
+
+class SealedLinks : public Links {
+ protected:
+  struct Ends {
+    std::unique_ptr<AgentThread> peer;
+    std::shared_ptr<Link> link;
+  };
+  Ends sealed(std::optional<Fingerprint> pin, Identity identity) {
+    crypto::AgentTrust agent{std::move(identity), std::nullopt, "test"};
+    crypto::ClientTrust client;
+    client.pin = pin;
+    client.context = "test";
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) std::abort();
+    Ends both;
+    both.peer = std::make_unique<AgentThread>(core::UniqueFd(ends[1]), session::Options(), &serve,
+                                              crypto::SecureChannel::agent(std::move(agent)).value());
+    both.link = Link::make(socket_stream(core::UniqueFd(ends[0])), session::Options(), reactor,
+                           crypto::SecureChannel::client(std::move(client)).value());
+    return both;
+  }
+};
+
+TEST_F(SealedLinks, CarryEverythingForThePinnedAgent) {
+  auto identity = Identity::generate().value();
+  const auto pin = identity.fingerprint();
+  auto both = sealed(pin, std::move(identity));
+  auto hello = both.link->handshake(in(10s));
+  ASSERT_TRUE(hello) << hello.error().to_string();
+  EXPECT_EQ(echo(*both.link, "sealed"), "sealed");
+  Collector call;
+  both.link->with([&](session::Session& session) { call.open(session, Method::fs_read, std::to_string(3 << 20)); });
+  auto done = both.link->wait_until([&] { return call.finished; }, in(20s));
+  EXPECT_TRUE(done && *done);
+  EXPECT_EQ(call.bytes, 3u << 20);
+  EXPECT_TRUE(call.in_order);
+  // An agent that dies did not say goodbye: the stream may have been cut off.
+  Collector last;
+  both.link->with([&](session::Session& session) { last.open(session, Method::exec, {}); });
+  both.peer->die();
+  done = both.link->wait_until([&] { return last.finished; }, in(20s));
+  ASSERT_TRUE(last.lost);
+  EXPECT_EQ(last.lost->code(), ErrorCode::unavailable);
+}
+
+TEST_F(SealedLinks, RefuseAnotherAgent) {
+  const auto pin = Identity::generate().value().fingerprint();
+  auto both = sealed(pin, Identity::generate().value());
+  auto hello = both.link->handshake(in(10s));
+  ASSERT_FALSE(hello);
+  EXPECT_EQ(hello.error().code(), ErrorCode::unauthenticated);
 }
 
 TEST_F(Links, WaitersComeAndGoByDeadlineWithoutLosingAnswers) {
