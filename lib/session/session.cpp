@@ -902,6 +902,12 @@ Result<void> Session::Impl::handle_open(ByteView payload) {
   SANDBOX_TRY(const protocol::Open open, protocol::decode<protocol::Open>(payload));
   if (open.idempotency_key.size() > protocol::kMaxIdempotencyKey) return broken("idempotency key is too long");
   const StreamId id = last_stream_ = frame_.stream;
+  if (streams_.size() >= options_.max_streams) {
+    // Answered without a stream, so that a flood of them costs only the answers, which kMaxControl bounds.
+    const protocol::End refusal = end_of(Error(ErrorCode::resource_exhausted, "too many streams are open"));
+    control({.type = FrameType::end, .stream = id}, as_bytes(protocol::encode(refusal)));
+    return {};
+  }
   auto made = std::make_unique<Stream>();
   Stream& stream = *made;
   stream.id = id;
@@ -911,23 +917,16 @@ Result<void> Session::Impl::handle_open(ByteView payload) {
     stream.tx[i].credit = peer_.window;
     stream.rx[i].granted = options_.window;
   }
-  const bool full = streams_.size() >= options_.max_streams;
   streams_.emplace(id, std::move(made));
-  protocol::End refusal;
-  if (full) {
-    refusal = end_of(Error(ErrorCode::resource_exhausted, "too many streams are open"));
-  } else {
-    StreamHandler* handler = handler_.on_open(id, open.method, as_bytes(open.params), open.idempotency_key);
-    if (error_) return {};
-    if (handler) {
-      stream.handler = handler;
-      return {};
-    }
-    if (stream.ended) return {};
-    refusal = end_of(Error(ErrorCode::unsupported, "unknown method"));
+  StreamHandler* handler = handler_.on_open(id, open.method, as_bytes(open.params), open.idempotency_key);
+  if (error_) return {};
+  if (handler) {
+    stream.handler = handler;
+    return {};
   }
+  if (stream.ended) return {};
   stream.ended = true;
-  stream.end = std::move(refusal);
+  stream.end = end_of(Error(ErrorCode::unsupported, "unknown method"));
   flush_end(stream);
   return {};
 }
@@ -1037,15 +1036,12 @@ void Session::disconnected() {
   impl.data_stream_ = nullptr;
   impl.again_ = impl.again_end_ = 0;
   impl.again_position_ = 0;
-  if (Tx* tx = std::exchange(impl.current_tx_, nullptr)) {
-    // A resumable session keeps the frame; for the queue it has left.
-    tx->queued -= impl.current_->raw_size;
-    impl.current_ = nullptr;
-    impl.left(*tx);
-  } else if (Chunk* chunk = std::exchange(impl.current_, nullptr); chunk && !impl.options_.resumable) {
-    impl.pool_.put(chunk);
-  }
-  impl.current_ = nullptr;
+  Tx* tx = std::exchange(impl.current_tx_, nullptr);
+  Chunk* chunk = std::exchange(impl.current_, nullptr);
+  // For its queue the frame has left; a resumable session keeps it.
+  if (tx) tx->queued -= chunk->raw_size;
+  if (chunk && !impl.options_.resumable) impl.pool_.put(chunk);
+  if (tx) impl.left(*tx);
 }
 
 Result<void> Session::resume() {

@@ -120,7 +120,11 @@ TEST(HostilePeer, StreamsBeyondTheLimitAreAnsweredOneByOne) {
   EXPECT_TRUE(streams[1].alive());
   ASSERT_EQ(streams[2].ends.size(), 1u);
   EXPECT_EQ(error_of(streams[2].ends[0]).code(), ErrorCode::resource_exhausted);
-  EXPECT_EQ(pair.agent_events.closed, std::vector<StreamId>{3});
+  EXPECT_FALSE(pair.agent_events.streams.contains(3));  // nobody had to serve it
+  EXPECT_EQ(pair.agent.open_streams(), 2u);
+  pair.client.send_message(2, "still there");
+  pair.pump();
+  EXPECT_EQ(pair.agent_events.streams.at(2)->messages.size(), 1u);
   pair.agent.end(1, {});
   pair.pump();
   RecordingStream another;
