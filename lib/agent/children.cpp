@@ -85,12 +85,17 @@ const ProcessInfo* find_process(const std::vector<ProcessInfo>& processes, pid_t
   return found != processes.end() && found->pid == pid ? &*found : nullptr;
 }
 
-int score_of(pid_t pid) {
-  char path[64], buffer[32];
-  ::snprintf(path, sizeof path, "/proc/%d/oom_score_adj", pid);
+/// The soft RLIMIT_LOCKS of a process; 0 when it is not a number. From /proc, which anybody may read: prlimit(2) on
+/// another process is a privilege that the sandbox's filter refuses.
+std::uint64_t mark_of(pid_t pid) {
+  char path[64], buffer[2048];
+  ::snprintf(path, sizeof path, "/proc/%d/limits", pid);
   const std::string_view text = read_small(path, buffer, sizeof buffer);
-  int value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
+  constexpr std::string_view kName = "\nMax file locks";
+  const auto line = text.find(kName);
+  const auto digits = line == text.npos ? line : text.find_first_not_of(' ', line + kName.size());
+  std::uint64_t value = 0;
+  if (digits != text.npos) std::from_chars(text.data() + digits, text.data() + text.size(), value);
   return value;
 }
 
@@ -98,7 +103,7 @@ bool dead(const ProcessInfo& info) { return info.state == 'Z' || info.state == '
 
 }  // namespace
 
-Children::Children(Loop& loop) : loop_(loop) {
+Children::Children(Loop& loop, core::UniqueFd score) : loop_(loop), score_(std::move(score)) {
   // Orphans come to us, so that they are reaped and found by kill_all(). Process 1 has that anyway.
   ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
   sigset_t set;
@@ -118,14 +123,18 @@ Children::Children(Loop& loop) : loop_(loop) {
        })
       .ignore("without a signalfd nothing works, and the first exec says so");
 
-  score_.reset(::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC));
+  // Only the soft limit carries marks: the hard one could not be raised again.
+  rlimit locks{};
+  if (::prlimit(0, RLIMIT_LOCKS, nullptr, &locks) == 0 && locks.rlim_max > kFirstMark * 2) mark_limit_ = locks.rlim_max;
+
+  if (!score_) score_.reset(::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC));
   if (!score_) return;
   char buffer[32];
   const ssize_t count = ::pread(score_.get(), buffer, sizeof buffer, 0);
   if (count > 0) std::from_chars(buffer, buffer + count, own_score_);
   // Lowering needs no privilege as long as nobody with CAP_SYS_RESOURCE set a floor above our value (fs/proc/base.c,
-  // oom_score_adj_min). Where it does not work the agent would stay at a victim's score: then no tags at all.
-  if (own_score_ >= kFirstTag || !write_score(kFirstTag) || !write_score(own_score_)) {
+  // oom_score_adj_min). Where it does not work the agent would stay at a victim's score.
+  if (own_score_ >= kProgramScore || !write_score(kProgramScore) || !write_score(own_score_)) {
     write_score(own_score_);
     score_.reset();
   }
@@ -163,31 +172,11 @@ void Children::reap() {
   }
 }
 
-int Children::reserve_tag() noexcept {
-  if (!score_) return 0;
-  for (int tried = 0; tried < kRotation; ++tried) {
-    const int index = next_tag_++ % kRotation;
-    if (tags_[static_cast<std::size_t>(index)]) continue;
-    tags_.set(static_cast<std::size_t>(index));
-    return kFirstTag + index;
-  }
-  for (int index = kRotation; index < kTags; ++index) {
-    if (tags_[static_cast<std::size_t>(index)]) continue;
-    tags_.set(static_cast<std::size_t>(index));
-    return kFirstTag + index;
-  }
-  return 0;
+void Children::offer_to_oom_killer() noexcept {
+  if (score_) write_score(kProgramScore);
 }
 
-void Children::release_tag(int tag) noexcept {
-  if (tag) tags_.reset(static_cast<std::size_t>(tag - kFirstTag));
-}
-
-void Children::enter_tag(int tag) noexcept {
-  if (tag) write_score(tag);
-}
-
-void Children::leave_tag() noexcept {
+void Children::leave_oom_killer() noexcept {
   if (score_) write_score(own_score_);
 }
 
@@ -205,11 +194,11 @@ void Children::kill_all(const Lineage& lineage) {
 void Children::sweep() {
   const auto doomed = std::exchange(doomed_, {});
   std::unordered_map<pid_t, const Lineage*> by_leader;
-  std::unordered_map<int, const Lineage*> by_tag;
+  std::unordered_map<std::uint64_t, const Lineage*> by_mark;
   for (const auto& lineage : doomed) {
     // After its end the leader's number may have become that of a newer exec: then it says nothing about this one.
     if (!lineage.leader_reaped || !listeners_.contains(lineage.leader)) by_leader.emplace(lineage.leader, &lineage);
-    if (lineage.tag) by_tag.emplace(lineage.tag, &lineage);
+    if (lineage.mark) by_mark.emplace(lineage.mark, &lineage);
   }
   const auto led = [&](pid_t leader, const ProcessInfo& process) {
     const auto found = by_leader.find(leader);
@@ -233,10 +222,7 @@ void Children::sweep() {
         at = find_process(processes, at->parent);
       }
       if (!at || at->parent != self) continue;
-      if (!ours && !by_tag.empty() && !listeners_.contains(at->pid)) {
-        const auto tagged = by_tag.find(score_of(at->pid));
-        ours = tagged != by_tag.end() && at->started >= tagged->second->started;
-      }
+      if (!ours && !by_mark.empty() && !listeners_.contains(at->pid)) ours = by_mark.contains(mark_of(at->pid));
       if (ours && !victims.contains(process.pid) && ::kill(process.pid, SIGKILL) == 0) {
         victims.insert(process.pid);
         found = true;

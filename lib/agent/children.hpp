@@ -3,7 +3,6 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#include <bitset>
 #include <cstdint>
 #include <unordered_map>
 #include <vector>
@@ -25,20 +24,22 @@ class ChildListener {
 
 /// Names the processes of one exec.
 ///
-/// A process can leave its group and its session, and its parent can die, but it inherits oom_score_adj through fork and
-/// exec, cannot lower it below the agent's own and has no reason to raise it. So each exec gets a value of its own
-/// while it runs (kFirstTag up), and user programs become the OOM killer's first choice as a side effect.
+/// A process can leave its group and its session, and its parent can die. What it keeps through fork and exec are its
+/// resource limits, and one of them, RLIMIT_LOCKS, has had no effect since Linux 2.4: its soft value carries a number
+/// that no other exec of this agent ever has. A program may change it and so hide from a timeout, never from the end of
+/// its sandbox.
 struct Lineage {
   pid_t leader = 0;               ///< first process; also its session and group
   std::uint64_t started = 0;      ///< clock ticks since boot, as in /proc/PID/stat
-  int tag = 0;                    ///< oom_score_adj; 0: none was free or permitted
+  std::uint64_t mark = 0;         ///< soft RLIMIT_LOCKS; 0: this system does not permit it
   bool leader_reaped = false;     ///< then the number may belong to somebody else
 };
 
 class Children {
  public:
-  /// Blocks SIGCHLD and SIGPIPE for the calling thread, which must be the loop's.
-  explicit Children(Loop& loop);
+  /// Blocks SIGCHLD and SIGPIPE for the calling thread, which must be the loop's. `score`: /proc/self/oom_score_adj open
+  /// for reading and writing, where the caller has it and /proc here is read-only; else it is looked for.
+  Children(Loop& loop, core::UniqueFd score);
   ~Children();
   Children(const Children&) = delete;
 
@@ -49,11 +50,13 @@ class Children {
   /// Reaps what ended, now. Called by the loop on SIGCHLD.
   void reap();
 
-  /// Reserves a tag; 0 when there is none. The next process started between enter_tag() and leave_tag() inherits it.
-  int reserve_tag() noexcept;
-  void release_tag(int tag) noexcept;
-  void enter_tag(int tag) noexcept;
-  void leave_tag() noexcept;
+  /// A number for Lineage::mark that was never used before; 0 when marks do not work here.
+  std::uint64_t new_mark() noexcept { return mark_limit_ == 0 ? 0 : next_mark_++; }
+  /// Hard RLIMIT_LOCKS, to be kept when setting the soft one.
+  std::uint64_t mark_limit() const noexcept { return mark_limit_; }
+  /// A process started between the two is a likelier victim of the OOM killer than the agent, where /proc permits it.
+  void offer_to_oom_killer() noexcept;
+  void leave_oom_killer() noexcept;
 
   /// SIGKILLs every process of `lineage`: its first group at once, and from a slice soon after whatever changed group or
   /// session or lost its parent. That takes passes over /proc, about 10 µs per process, shared by all lineages killed in
@@ -66,11 +69,8 @@ class Children {
   static std::uint64_t now_ticks() noexcept;
 
  private:
-  static constexpr int kFirstTag = 500;
-  static constexpr int kTags = 480;
-  /// Values in regular rotation: far enough apart in time that a background process left by an old exec rarely meets a
-  /// new one with its tag, close enough in value that they do not sway which program the OOM killer picks.
-  static constexpr int kRotation = 64;
+  static constexpr int kProgramScore = 500;
+  static constexpr std::uint64_t kFirstMark = std::uint64_t{1} << 40;
 
   bool write_score(int value) noexcept;
   void sweep();
@@ -80,8 +80,8 @@ class Children {
   core::UniqueFd score_;          ///< /proc/self/oom_score_adj, when raising and lowering it works
   int own_score_ = 0;
   std::unordered_map<pid_t, ChildListener*> listeners_;
-  std::bitset<kTags> tags_;
-  int next_tag_ = 0;
+  std::uint64_t mark_limit_ = 0;
+  std::uint64_t next_mark_ = kFirstMark;
   std::vector<Lineage> doomed_;   ///< waiting for sweep()
   std::uint64_t sweep_slice_ = 0;
 };

@@ -219,7 +219,6 @@ ExecOperation::~ExecOperation() {
       record_->finish(outcome, context().loop.now());
     }
   }
-  children.release_tag(lineage_.tag);
 }
 
 Result<void> ExecOperation::start(protocol::ExecRequest request, std::shared_ptr<ExecRecord> record) {
@@ -285,7 +284,7 @@ Result<void> ExecOperation::start_on_terminal(const protocol::ExecRequest& reque
 
 Result<void> ExecOperation::run(ProgramImage& image, int input, int output, int error, bool terminal) {
   Children& children = context().server.agent().children();
-  lineage_.tag = children.reserve_tag();
+  lineage_.mark = children.new_mark();
   lineage_.started = Children::now_ticks();
   started_at_ = core::SteadyClock::now();
   SpawnRequest request;
@@ -297,9 +296,11 @@ Result<void> ExecOperation::run(ProgramImage& image, int input, int output, int 
   request.output = output;
   request.error = error;
   request.terminal = terminal;
-  children.enter_tag(lineage_.tag);
+  request.mark = lineage_.mark;
+  request.mark_limit = children.mark_limit();
+  children.offer_to_oom_killer();
   auto pid = spawn(request);
-  if (lineage_.tag) children.leave_tag();
+  children.leave_oom_killer();
   if (!pid) return std::move(pid).error();
   lineage_.leader = *pid;
   children.add(*pid, this);

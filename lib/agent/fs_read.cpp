@@ -29,29 +29,30 @@ class FsRead final : public FileOperation {
     if (request_.offset > kMost) return file_error(EINVAL, kOperation, request_.path);
     left_ = std::min(request_.length.value_or(kMost), kMost - request_.offset);
     SANDBOX_TRY(file_, open_regular(kOperation, request_.path, O_RDONLY));
+    struct stat info;
+    if (::fstat(file_.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) > request_.offset)
+      expected_ = static_cast<std::uint64_t>(info.st_size) - request_.offset;
     return slice();
   }
 
   Result<void> slice() override {
-    const auto buffer = scratch();
-    if (buffer.empty()) return file_error(ENOMEM, kOperation, request_.path);
     for (std::size_t done = 0; done < kBytesPerSlice;) {
       if (!left_) return succeed();
-      // One byte more than fits: an incomplete send() is what on_writable answers. What was not taken is read again
-      // from the page cache, so that nothing has to be kept between turns.
-      const auto room = session().writable(stream(), session::Channel::out);
-      const auto want = static_cast<std::size_t>(std::min<std::uint64_t>({buffer.size(), left_, room + 1}));
+      // Only a guess (files grow, and those of proc say 0), so that a small file takes a small buffer.
+      const auto guess = std::clamp<std::uint64_t>(expected_ > sent_ ? expected_ - sent_ : 0, 4096, kBytesPerSlice);
+      const auto want = static_cast<std::size_t>(std::min(left_, guess));
+      const auto room = session().reserve(stream(), session::Channel::out, want);
+      if (room.empty()) return {};  // on_writable follows
       ssize_t got;
-      do got = ::pread(file_.get(), buffer.data(), want, static_cast<off_t>(request_.offset + sent_));
+      do got = ::pread(file_.get(), room.data(), room.size(), static_cast<off_t>(request_.offset + sent_));
       while (got < 0 && errno == EINTR);
-      if (got < 0) return file_error(errno, kOperation, request_.path);
+      const int failed = got < 0 ? errno : 0;
+      session().commit(stream(), session::Channel::out, failed ? 0 : static_cast<std::size_t>(got));
+      if (failed) return file_error(failed, kOperation, request_.path);
       if (got == 0) return succeed();
-      touched(static_cast<std::size_t>(got));
-      const auto took = session().send(stream(), session::Channel::out, buffer.first(static_cast<std::size_t>(got)));
-      sent_ += took;
-      left_ -= took;
-      done += took;
-      if (took < static_cast<std::size_t>(got)) return {};
+      sent_ += static_cast<std::uint64_t>(got);
+      left_ -= static_cast<std::uint64_t>(got);
+      done += static_cast<std::size_t>(got);
     }
     again();
     return {};
@@ -67,7 +68,7 @@ class FsRead final : public FileOperation {
 
   protocol::FsReadRequest request_;
   core::UniqueFd file_;
-  std::uint64_t sent_ = 0, left_ = 0;
+  std::uint64_t sent_ = 0, left_ = 0, expected_ = 0;
 };
 
 }  // namespace

@@ -20,7 +20,6 @@ constexpr std::size_t kMaxLevels = 48;
 /// Rounds over a directory that removed nothing and yet found it not empty: someone keeps filling it.
 constexpr int kFruitlessRounds = 100;
 
-
 /// Removes a file, an empty directory or a whole tree. Works on descriptors opened without following symlinks: what the
 /// guest swaps for a symlink meanwhile is unlinked, never entered. Directories without permissions for their owner get
 /// them first.

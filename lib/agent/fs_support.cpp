@@ -320,37 +320,14 @@ void FileOperation::again() {
 }
 
 void FileOperation::again_when_sent() {
-  if (!client_is_behind()) return again();
-  if (hook_ || ended()) return;
-  hook_ = context().loop.before_sleep([this] { resume_when_sent(); });
-  watch_sending();
+  if (session().can_message(stream())) again();
 }
-
-void FileOperation::watch_sending() {
-  // A nested session may find room after its hooks ran, in the very last step of a turn; this looks again.
-  constexpr auto kLookAgain = std::chrono::milliseconds(10);
-  timer_ = context().loop.at(context().loop.now() + kLookAgain, [this] {
-    timer_ = 0;
-    watch_sending();
-    resume_when_sent();
-  });
-}
-
-void FileOperation::resume_when_sent() {
-  if (client_is_behind()) return;
-  halt();
-  again();
-}
-
-bool FileOperation::client_is_behind() noexcept { return context().server.blocked(); }
 
 std::span<std::byte> FileOperation::scratch() noexcept { return context().server.agent().scratch().span(); }
 void FileOperation::touched(std::size_t size) noexcept { context().server.agent().scratch().touched(size); }
 
 void FileOperation::halt() noexcept {
   if (slice_) context().loop.cancel_slice(std::exchange(slice_, 0));
-  if (hook_) context().loop.remove_hook(std::exchange(hook_, 0));
-  if (timer_) context().loop.cancel_timer(std::exchange(timer_, 0));
 }
 
 }  // namespace sandbox::agent

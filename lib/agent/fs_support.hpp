@@ -102,6 +102,7 @@ class FileOperation : public Operation {
     halt();
     release();
   }
+  void on_drained() override { again(); }
 
  protected:
   virtual Result<void> start() = 0;
@@ -118,8 +119,6 @@ class FileOperation : public Operation {
   void again();
   /// The same, once the client has taken what was sent: for operations that answer with messages, which know no credit.
   void again_when_sent();
-  /// Whether the client takes less than was sent: time to stop producing messages.
-  bool client_is_behind() noexcept;
   std::span<std::byte> scratch() noexcept;
   void touched(std::size_t size) noexcept;
   session::Session& session() noexcept { return context().session; }
@@ -127,9 +126,7 @@ class FileOperation : public Operation {
 
  private:
   void halt() noexcept;
-  void watch_sending();
-  void resume_when_sent();
-  std::uint64_t slice_ = 0, hook_ = 0, timer_ = 0;
+  std::uint64_t slice_ = 0;
 };
 
 /// Decodes the request and starts the operation: the OperationFactory of most methods.

@@ -97,27 +97,28 @@ class FsTarOut final : public FileOperation {
 
   /// Sends a piece of file_; false when the client has to take some first.
   Result<bool> send_content(std::size_t& bytes) {
-    const auto buffer = scratch();
-    if (buffer.empty()) return file_error(ENOMEM, kOperation, request_.path);
     if (left_) {
-      const auto room = session().writable(stream(), session::Channel::out);
-      const auto want = static_cast<std::size_t>(std::min<std::uint64_t>({buffer.size(), left_, room + 1}));
-      ssize_t got = shrunk_ ? 0 : ::pread(file_.get(), buffer.data(), want, position_);
-      if (got < 0 && errno == EINTR) return true;
+      const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(left_, kBytesPerSlice));
+      const auto room = session().reserve(stream(), session::Channel::out, want);
+      if (room.empty()) return false;  // on_writable follows
+      ssize_t got = 0;
+      if (!shrunk_) {
+        do got = ::pread(file_.get(), room.data(), room.size(), position_);
+        while (got < 0 && errno == EINTR);
+      }
       if (got <= 0) {
         // The header promised more than there is now.
         if (!shrunk_) skip(name_);
         shrunk_ = true;
-        std::fill_n(buffer.begin(), want, std::byte{0});
-        got = static_cast<ssize_t>(want);
+        std::fill(room.begin(), room.end(), std::byte{0});
+        got = static_cast<ssize_t>(room.size());
       }
-      touched(static_cast<std::size_t>(got));
-      const auto took = session().send(stream(), session::Channel::out, buffer.first(static_cast<std::size_t>(got)));
-      position_ += static_cast<off_t>(took);
-      left_ -= took;
-      bytes += took;
-      result_.bytes += took;
-      if (took < static_cast<std::size_t>(got)) return false;
+      const auto sent = static_cast<std::size_t>(got);
+      session().commit(stream(), session::Channel::out, sent);
+      position_ += got;
+      left_ -= sent;
+      bytes += sent;
+      result_.bytes += sent;
     }
     if (!left_) {
       gathered_.append(tarstream::padding(static_cast<std::uint64_t>(position_)), '\0');

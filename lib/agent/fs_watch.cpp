@@ -187,10 +187,10 @@ class FsWatch final : public FileOperation {
   // -- events in -----------------------------------------------------------------------------------------------------
 
   Result<void> readable() {
-    if (client_is_behind() || scanning_ || !to_scan_.empty()) {
+    if (!session().can_message(stream()) || scanning_ || !to_scan_.empty()) {
       // Leave them to the kernel, which merges, counts and in the end overflows.
       pause();
-      again_when_sent();
+      again_when_sent();  // or on_drained
       return {};
     }
     alignas(inotify_event) char buffer[kReadSize];

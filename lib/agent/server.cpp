@@ -21,7 +21,7 @@ namespace sandbox::agent {
 Agent::Agent(Loop& loop, Settings settings)
     : loop_(loop),
       settings_(std::move(settings)),
-      children_(std::make_unique<Children>(loop)),
+      children_(std::make_unique<Children>(loop, std::move(settings_.oom_score))),
       execs_(std::make_unique<ExecTable>(loop)) {}
 
 Agent::~Agent() = default;

@@ -26,6 +26,7 @@ class Agent {
     Environment environment;      ///< of commands, unless they bring their own; changed by env_set and env_unset
     std::string workdir = "/";    ///< absolute; of commands that name none
     core::UniqueFd oom_counter;   ///< a file with a line "oom_kill N" (cgroup memory.events or memory.oom_control), or none
+    core::UniqueFd oom_score;     ///< /proc/self/oom_score_adj open for writing, where /proc is read-only; or none
   };
   Agent(Loop& loop, Settings settings);
   ~Agent();

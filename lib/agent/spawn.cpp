@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -48,6 +49,10 @@ SANDBOX_NO_SANITIZE int run_child(void* argument) {
   // Everything the agent opens is O_CLOEXEC; this is for descriptors it inherited without knowing.
   if (::syscall(SYS_close_range, 3U, ~0U, kCloseRangeCloexec) != 0) {
     for (int fd = 3; fd < 1024; ++fd) ::syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC);
+  }
+  if (request.mark != 0) {
+    const std::uint64_t limit[2] = {request.mark, request.mark_limit};   // struct rlimit64
+    ::syscall(SYS_prlimit64, 0, RLIMIT_LOCKS, limit, nullptr);
   }
   if (::syscall(SYS_chdir, request.workdir) != 0) {
     child.failed_step = Step::workdir;

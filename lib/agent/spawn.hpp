@@ -2,7 +2,9 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 #include <sandbox/result.hpp>
 
@@ -16,6 +18,8 @@ struct SpawnRequest {
   const char* workdir = nullptr;
   int input = -1, output = -1, error = -1;  ///< become 0, 1 and 2; each at least 3; may be equal
   bool terminal = false;                ///< `input` becomes the controlling terminal
+  std::uint64_t mark = 0;               ///< soft RLIMIT_LOCKS (see Lineage); 0: left as it is
+  std::uint64_t mark_limit = 0;         ///< the hard one
 };
 
 /// Starts a program in a new session with empty signal mask and no other descriptors.

@@ -2,7 +2,8 @@
 ///
 /// Contract with whoever starts it: descriptor 3 (or `--fd N`) is a connected stream socket to the client; the environment
 /// is what commands start with; the current directory is where they start; SANDBOX_OOM_FD=4 in the environment names a
-/// descriptor with a line "oom_kill N". Runs outside of sandboxes too (tests): nothing here depends on being process 1.
+/// descriptor with a line "oom_kill N"; SANDBOX_SCORE_FD=5 one of /proc/self/oom_score_adj, open for writing, so that the
+/// OOM killer prefers programs to the agent although /proc is read-only. Both are optional. Runs outside of sandboxes too (tests): nothing here depends on being process 1.
 /// Ends when the socket does, and takes every process below it along.
 #include <fcntl.h>
 #include <signal.h>
@@ -30,6 +31,7 @@ using sandbox::core::UniqueFd;
 
 constexpr int kDefaultSocket = 3;
 constexpr std::string_view kOomVariable = "SANDBOX_OOM_FD";
+constexpr std::string_view kScoreVariable = "SANDBOX_SCORE_FD";
 
 [[noreturn]] void usage() {
   constexpr std::string_view kText = "usage: sandbox-agent [--fd N], with a connected stream socket at descriptor N (3)\n";
@@ -53,8 +55,9 @@ void settle_signals(std::string_view own_status) {
     if (ignored >> (signal - 1) & 1) ::signal(signal, SIG_DFL);
 }
 
-UniqueFd take_oom_counter() {
-  const char* text = ::getenv(kOomVariable.data());
+/// The descriptor an environment variable names.
+UniqueFd take_descriptor(std::string_view variable) {
+  const char* text = ::getenv(variable.data());
   if (!text) return {};
   const auto fd = sandbox::core::parse_number<int>(text);
   if (!fd || *fd < 3 || ::fcntl(*fd, F_SETFD, FD_CLOEXEC) != 0) return {};
@@ -82,9 +85,11 @@ int main(int argc, char** argv) {
 
   agent::Loop loop;
   agent::Agent::Settings settings;
-  settings.oom_counter = take_oom_counter();
+  settings.oom_counter = take_descriptor(kOomVariable);
+  settings.oom_score = take_descriptor(kScoreVariable);
   settings.environment = agent::Environment::from(environ);
   settings.environment.unset(kOomVariable);
+  settings.environment.unset(kScoreVariable);
   char workdir[4096];
   settings.workdir = ::getcwd(workdir, sizeof workdir) && workdir[0] == '/' ? workdir : "/";
   agent::Agent shared(loop, std::move(settings));
@@ -102,6 +107,6 @@ int main(int argc, char** argv) {
     ::_exit(70);
   }
   loop.run();
-  shared.children().kill_descendants();
+  if (::getpid() != 1) shared.children().kill_descendants();   // with process 1 its whole namespace ends
   ::_exit(0);
 }
