@@ -299,6 +299,25 @@ TEST_F(BridgeTest, RefusesARangeThatTheHostHasRoutesTo) {
   EXPECT_NE(refused.error().message().find("10.200.0.0/24"), std::string::npos) << refused.error().to_string();
 }
 
+TEST_F(BridgeTest, LaunchersShareAWideRangeAndNotANarrowOne) {
+  BridgeConfig config;
+  config.range = {0x0a400000, 15};  // 10.64.0.0/15
+  auto first = Bridge::setup(config).value(), second = Bridge::setup(config).value();
+  EXPECT_EQ(first->range().address, 0x0a400000u);
+  EXPECT_EQ(second->range().address, 0x0a410000u);
+  auto third = Bridge::setup(config);
+  ASSERT_FALSE(third);
+  EXPECT_EQ(third.error().code(), ErrorCode::failed_precondition);
+  config.range = {0x0a400000, 24};
+  auto same = Bridge::setup(config);
+  ASSERT_FALSE(same);
+  EXPECT_EQ(same.error().code(), ErrorCode::failed_precondition);
+  config.range = {0x0a400001, 24};
+  auto odd = Bridge::setup(config);
+  ASSERT_FALSE(odd);
+  EXPECT_EQ(odd.error().code(), ErrorCode::invalid_argument);
+}
+
 TEST_F(BridgeTest, HonoursNetworksDeniedOnTop) {
   BridgeConfig config;
   config.also_denied = {{0xcb007100, 24}};  // 203.0.113.0/24
