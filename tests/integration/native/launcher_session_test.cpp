@@ -1,0 +1,173 @@
+// The launcher as somebody hostile (or broken) on its control socket would find it.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "core/clock.hpp"
+#include "launch/plan.hpp"
+#include "os/fd_passing.hpp"
+#include "os/process.hpp"
+
+namespace {
+
+using namespace sandbox;
+using namespace std::chrono_literals;
+
+class LauncherSession : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    const char* bin = std::getenv("SANDBOX_BIN_DIR");
+    ASSERT_NE(bin, nullptr);
+    core::UniqueFd program(::open((std::string(bin) + "/sandbox-launcher").c_str(), O_RDONLY | O_CLOEXEC));
+    ASSERT_TRUE(program);
+    auto ends = os::socket_pair(SOCK_SEQPACKET).value();
+    const int passed[] = {ends.second.get()};
+    process_.emplace(os::PidfdProcess::spawn(program.get(), {"sandbox-launcher"}, passed).value());
+    socket_ = std::move(ends.first);
+  }
+  void send(const launch::Request& request, std::span<const int> fds = {}) { send_bytes(protocol::encode(request), fds); }
+  void send_bytes(const std::string& bytes, std::span<const int> fds = {}) {
+    os::send_packet(socket_.get(), as_bytes(bytes), fds).ignore("the launcher may have ended already");
+  }
+  template <class Body>
+  void send(launch::Kind kind, const Body& body, std::span<const int> fds = {}) {
+    launch::Request request;
+    request.number = ++number_;
+    request.kind = kind;
+    request.body = protocol::encode(body);
+    send(request, fds);
+  }
+  launch::Reply reply() {
+    std::vector<std::byte> buffer(launch::kMaxMessage);
+    pollfd news{socket_.get(), POLLIN, 0};
+    EXPECT_EQ(::poll(&news, 1, 5000), 1);
+    auto packet = os::receive_packet(socket_.get(), buffer);
+    if (!packet) {
+      ADD_FAILURE() << packet.error().to_string();
+      return {};
+    }
+    return protocol::decode<launch::Reply>(ByteView(buffer.data(), packet->size)).value();
+  }
+  void configure() {
+    core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
+    const int fds[] = {agent.get()};
+    send(launch::Kind::configure, launch::Configure(), fds);
+    EXPECT_EQ(reply().code, 0);
+  }
+  /// Expects the launcher to end by itself with the code for broken rules.
+  void expect_end() {
+    auto status = process_->wait(core::SteadyClock::now() + 5s);
+    ASSERT_TRUE(status) << status.error().to_string();
+    EXPECT_TRUE(WIFEXITED(*status));
+    EXPECT_EQ(WEXITSTATUS(*status), 65);
+  }
+  launch::LaunchPlan plan() {
+    launch::LaunchPlan plan;
+    plan.recipe = 1;
+    plan.tree.layers = {"/"};
+    plan.hostname = "h";
+    plan.workdir = "/";
+    plan.memory = 64 << 20;
+    plan.cpu_quota = 100000;
+    plan.pids = 16;
+    plan.open_files = 64;
+    plan.disk = 1 << 20;
+    plan.inodes = 64;
+    plan.filter = std::string(8, '\0');
+    return plan;
+  }
+  std::optional<os::PidfdProcess> process_;
+  core::UniqueFd socket_;
+  std::uint64_t number_ = 0;
+};
+
+TEST_F(LauncherSession, EndsWhenTheSocketCloses) {
+  socket_.reset();
+  auto status = process_->wait(core::SteadyClock::now() + 5s);
+  ASSERT_TRUE(status) << status.error().to_string();
+  EXPECT_EQ(*status, 0);
+}
+
+TEST_F(LauncherSession, AnythingBeforeConfigureEndsIt) {
+  send(launch::Kind::prepare, plan());
+  expect_end();
+}
+
+TEST_F(LauncherSession, ConfigureTwiceEndsIt) {
+  configure();
+  core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
+  const int fds[] = {agent.get()};
+  send(launch::Kind::configure, launch::Configure(), fds);
+  expect_end();
+}
+
+TEST_F(LauncherSession, ConfigureWithoutAnAgentEndsIt) {
+  send(launch::Kind::configure, launch::Configure());
+  expect_end();
+}
+
+TEST_F(LauncherSession, DescriptorsWhereNoneBelongEndIt) {
+  configure();
+  const int fds[] = {0};
+  send(launch::Kind::ping, protocol::Empty(), fds);
+  expect_end();
+}
+
+TEST_F(LauncherSession, GarbageEndsIt) {
+  configure();
+  send_bytes("\xff\xff\xff this is no request");
+  expect_end();
+}
+
+TEST_F(LauncherSession, UnknownRequestEndsIt) {
+  configure();
+  launch::Request request;
+  request.number = 9;
+  request.kind = static_cast<launch::Kind>(200);
+  send(request);
+  expect_end();
+}
+
+TEST_F(LauncherSession, BadPlansAreRefusedAndItGoesOn) {
+  configure();
+  const auto refused = [&](auto change) {
+    launch::LaunchPlan bad = plan();
+    change(bad);
+    send(launch::Kind::prepare, bad);
+    const auto answer = reply();
+    EXPECT_NE(answer.code, 0);
+    return answer.message;
+  };
+  EXPECT_THAT(refused([](auto& p) { p.recipe = 0; }), ::testing::HasSubstr("recipe"));
+  EXPECT_THAT(refused([](auto& p) { p.tree.layers = {"relative"}; }), ::testing::HasSubstr("layers"));
+  EXPECT_THAT(refused([](auto& p) { p.filter = "1234567"; }), ::testing::HasSubstr("filter"));
+  EXPECT_THAT(refused([](auto& p) { p.tree.entries.push_back({launch::EntryKind::bind, "../usr", "/usr", 0}); }), ::testing::HasSubstr("path"));
+  EXPECT_THAT(refused([](auto& p) { p.memory = 1; }), ::testing::HasSubstr("memory"));
+  EXPECT_THAT(refused([](auto& p) { p.environment = {"=x"}; }), ::testing::HasSubstr("environment"));
+  send(launch::Kind::ping, protocol::Empty());
+  EXPECT_EQ(reply().code, 0);
+}
+
+TEST_F(LauncherSession, UnknownNumbersAreNotFound) {
+  configure();
+  launch::Target target;
+  target.id = 99;
+  for (const auto kind : {launch::Kind::destroy, launch::Kind::outcome, launch::Kind::stats, launch::Kind::freeze, launch::Kind::thaw,
+                          launch::Kind::writable}) {
+    send(kind, target);
+    EXPECT_EQ(reply().code, static_cast<int>(ErrorCode::not_found));
+  }
+  launch::Create create;
+  create.recipe = 7;
+  send(launch::Kind::create, create);
+  EXPECT_EQ(reply().code, static_cast<int>(ErrorCode::not_found));
+}
+
+}  // namespace
