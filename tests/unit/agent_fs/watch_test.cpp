@@ -1,0 +1,169 @@
+#include "unit/agent_fs/harness.hpp"
+
+#include <algorithm>
+
+namespace sandbox::agent::testing {
+namespace {
+
+using protocol::FsEvent;
+using Kind = protocol::FsEventKind;
+using protocol::FileType;
+
+class AgentWatch : public AgentFs {
+ protected:
+  std::unique_ptr<Call> watch(std::string path, bool recursive = true) {
+    auto call = agent.open(Method::fs_watch, protocol::FsWatchRequest{std::move(path), recursive});
+    agent.wait_until([&] { return !call->messages.empty() || call->end; });
+    if (!call->end) {
+      const auto events = call->events();
+      EXPECT_EQ(events.size(), 1u);
+      EXPECT_EQ(events[0].kind, Kind::ready);
+    }
+    call->messages.clear();
+    return call;
+  }
+  /// Waits for an event that fits.
+  FsEvent expect(Call& call, Kind kind, const std::string& path) {
+    FsEvent found;
+    EXPECT_TRUE(agent.wait_until([&] {
+      for (auto& event : call.events()) {
+        if (event.kind == kind && event.path == path) {
+          found = event;
+          return true;
+        }
+      }
+      return false;
+    }, nullptr, std::chrono::seconds(20))) << "kind " << int(kind) << " of " << path;
+    return found;
+  }
+  static long count(Call& call, Kind kind, const std::string& path) {
+    const auto events = call.events();
+    return std::count_if(events.begin(), events.end(), [&](const FsEvent& e) { return e.kind == kind && e.path == path; });
+  }
+};
+
+TEST_F(AgentWatch, TellsWhatHappensToFiles) {
+  auto call = watch(dir.path());
+  spit(dir / "f", "x");
+  expect(*call, Kind::created, dir / "f");
+  expect(*call, Kind::modified, dir / "f");
+  ::chmod((dir / "f").c_str(), 0600);
+  expect(*call, Kind::attributes, dir / "f");
+  fs::rename(dir / "f", dir / "g\n\xff");
+  EXPECT_EQ(expect(*call, Kind::renamed, dir / "g\n\xff").old_path, dir / "f");
+  fs::remove(dir / "g\n\xff");
+  expect(*call, Kind::removed, dir / "g\n\xff");
+  fs::create_directory(dir / "d");
+  EXPECT_EQ(expect(*call, Kind::created, dir / "d").type, FileType::directory);
+  agent.client().cancel(call->stream);
+  agent.wait(*call);
+  EXPECT_EQ(call->code(), ErrorCode::cancelled);
+}
+
+TEST_F(AgentWatch, SeesEverythingInNewDirectoriesOnce) {
+  auto call = watch(dir.path());
+  for (int round = 0; round < 20; ++round) {
+    const auto base = dir / ("r" + std::to_string(round));
+    fs::create_directories(base + "/a/b");
+    for (int i = 0; i < 20; ++i) spit(base + "/a/b/f" + std::to_string(i), "");
+    agent.turn();
+    for (int i = 20; i < 40; ++i) spit(base + "/a/b/f" + std::to_string(i), "");
+  }
+  spit(dir / "last", "");
+  expect(*call, Kind::created, dir / "last");
+  for (int round = 0; round < 20; ++round) {
+    const auto base = dir / ("r" + std::to_string(round));
+    for (int i = 0; i < 40; ++i) {
+      const auto path = base + "/a/b/f" + std::to_string(i);
+      expect(*call, Kind::created, path);
+      if (HasFailure()) return;
+      EXPECT_EQ(count(*call, Kind::created, path), 1) << path;
+    }
+  }
+}
+
+TEST_F(AgentWatch, FollowsRenamedAndMovedDirectories) {
+  fs::create_directories(dir / "in/a/b");
+  fs::create_directories(dir / "away");
+  auto call = watch(dir / "in");
+  fs::rename(dir / "in/a", dir / "in/z");
+  EXPECT_EQ(expect(*call, Kind::renamed, dir / "in/z").old_path, dir / "in/a");
+  spit(dir / "in/z/b/f", "");
+  expect(*call, Kind::created, dir / "in/z/b/f");
+  fs::rename(dir / "in/z", dir / "away/z");
+  expect(*call, Kind::removed, dir / "in/z");
+  spit(dir / "away/z/b/unseen", "");
+  fs::rename(dir / "away/z", dir / "in/back");
+  expect(*call, Kind::created, dir / "in/back");
+  expect(*call, Kind::created, dir / "in/back/b/f");
+  spit(dir / "in/back/b/new", "");
+  expect(*call, Kind::created, dir / "in/back/b/new");
+  for (const auto& event : call->events()) EXPECT_EQ(event.path.find("away"), std::string::npos) << event.path;
+}
+
+TEST_F(AgentWatch, ShowsAWrittenFileUnderItsOwnNameOnly) {
+  spit(dir / "f", "old");
+  auto call = watch(dir.path());
+  ASSERT_TRUE(agent.write(dir / "f", "new")->ok());
+  expect(*call, Kind::modified, dir / "f");
+  ASSERT_TRUE(agent.write(dir / "g", "new")->ok());
+  expect(*call, Kind::created, dir / "g");
+  for (const auto& event : call->events()) EXPECT_EQ(event.path.find(".sbx-"), std::string::npos) << event.path;
+}
+
+TEST_F(AgentWatch, NotRecursiveStaysInOneDirectory) {
+  fs::create_directory(dir / "sub");
+  auto call = watch(dir.path(), false);
+  spit(dir / "sub/unseen", "");
+  fs::create_directory(dir / "new");
+  spit(dir / "new/unseen", "");
+  spit(dir / "seen", "");
+  expect(*call, Kind::created, dir / "seen");
+  for (const auto& event : call->events()) EXPECT_EQ(event.path.find("unseen"), std::string::npos) << event.path;
+}
+
+TEST_F(AgentWatch, OverflowIsReported) {
+  auto call = watch(dir.path());
+  // Beyond fs.inotify.max_queued_events (16384 by default) while the agent does not run.
+  std::ifstream limit("/proc/sys/fs/inotify/max_queued_events");
+  int events = 16384;
+  limit >> events;
+  if (events > 100'000) GTEST_SKIP() << "the queue is too long to fill";
+  for (int i = 0; i < events; ++i) {
+    const auto path = dir / ("f" + std::to_string(i % 100));
+    const core::UniqueFd made(::open(path.c_str(), O_CREAT | O_WRONLY, 0600));
+    ::unlink(path.c_str());
+  }
+  expect(*call, Kind::overflow, dir.path());
+  spit(dir / "after", "");
+  expect(*call, Kind::created, dir / "after");
+}
+
+TEST_F(AgentWatch, WatchesASingleFileAndEndsWithIt) {
+  spit(dir / "f", "");
+  auto call = watch(dir / "f");
+  spit(dir / "f", "x");
+  expect(*call, Kind::modified, dir / "f");
+  fs::remove(dir / "f");
+  agent.wait(*call);
+  EXPECT_EQ(call->code(), ErrorCode::not_found);
+  EXPECT_EQ(count(*call, Kind::removed, dir / "f"), 1);
+  EXPECT_EQ(watch(dir / "none")->code(), ErrorCode::not_found);
+}
+
+TEST_F(AgentWatch, AReaderThatStopsIsNotPiledUpFor) {
+  auto call = watch(dir.path());
+  for (int round = 0; round < 50; ++round) {
+    for (int i = 0; i < 200; ++i) spit(dir / ("some-file-with-a-long-name-" + std::string(150, 'x') + std::to_string(i)), "x");
+    agent.turn(false);
+  }
+  for (int i = 0; i < 100; ++i) agent.turn(false);
+  spit(dir / "last", "");
+  EXPECT_TRUE(agent.wait_until([&] {
+    const auto events = call->events();
+    return std::any_of(events.begin(), events.end(), [&](const FsEvent& e) { return e.kind == Kind::overflow || e.path == dir / "last"; });
+  }));
+}
+
+}  // namespace
+}  // namespace sandbox::agent::testing
