@@ -74,6 +74,8 @@ TEST(ParseTransfer, CompletesRelativePathsAndDirectories) {
   EXPECT_EQ(parse_upload("f:data/f", "/work").value().box, "/work/data/f");
   EXPECT_EQ(parse_upload("dir/f.txt:/root/", "/").value().box, "/root/f.txt");
   EXPECT_EQ(parse_upload("dir/:/root/", "/").value().box, "/root/dir");
+  EXPECT_EQ(parse_upload("dir/f:.", "/work").value().box, "/work/f");
+  EXPECT_EQ(parse_upload("dir/f:/tmp/.", "/work").value().box, "/tmp/f");
   EXPECT_EQ(parse_download("out.txt:.", "/root").value().host, "./out.txt");
   EXPECT_EQ(parse_download("out.txt:.", "/root").value().box, "/root/out.txt");
   EXPECT_EQ(parse_download("/root/a/:/tmp/", "/").value().host, "/tmp/a");

@@ -111,7 +111,9 @@ Result<Transfer> parse_upload(std::string_view text, std::string_view workdir) {
   if (colon == std::string_view::npos || colon == 0 || colon + 1 == text.size()) {
     return invalid("--upload '" + std::string(text) + "': write HOST:BOX, for example ./data:/root/data");
   }
-  Transfer transfer{std::string(text.substr(0, colon)), below(workdir, text.substr(colon + 1))};
+  auto inside = text.substr(colon + 1);
+  if (inside == "." || inside.ends_with("/.")) inside.remove_suffix(1);
+  Transfer transfer{std::string(text.substr(0, colon)), below(workdir, inside)};
   if (transfer.box.back() == '/') transfer.box += last_name(transfer.host);
   return transfer;
 }

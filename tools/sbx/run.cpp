@@ -136,7 +136,7 @@ Result<Plan> make_plan(const RunOptions& options) {
   plan.forward_stdin = options.interactive || options.terminal ||
                        (::fstat(STDIN_FILENO, &input) == 0 &&
                         (S_ISFIFO(input.st_mode) || S_ISREG(input.st_mode) || S_ISSOCK(input.st_mode)));
-  if (plan.forward_stdin && !options.terminal) plan.command.open_stdin();
+  if (plan.forward_stdin) plan.command.open_stdin();
   return plan;
 }
 
