@@ -60,6 +60,8 @@ class Recipe {
   virtual ~Recipe() = default;
   /// Makes one sandbox and starts its agent. Errors name the step ("native.mount") and errno.
   virtual Result<std::unique_ptr<Instance>> create(core::TimePoint deadline) = 0;
+  /// Part of what it stands on has died: it may still work, but should be prepared again.
+  virtual bool stale() const noexcept { return false; }
 };
 
 class Backend {
@@ -69,6 +71,8 @@ class Backend {
   /// Measured, not assumed; bounded by `deadline`. Errors: unsupported with what to enable.
   virtual Result<HostReport> probe(core::TimePoint deadline) = 0;
   virtual Result<std::shared_ptr<Recipe>> prepare(const SandboxSpec& spec, const ResolvedImage& image) = 0;
+  /// How many helper processes died and were replaced so far; prepare() replaces them.
+  virtual std::uint64_t restarts() const noexcept { return 0; }
   /// Ends everything; later calls fail with unavailable. Idempotent.
   virtual Result<void> close() = 0;
 };

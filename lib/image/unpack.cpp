@@ -69,16 +69,12 @@ class Unpacker {
     ::archive_read_support_filter_gzip(reader.get());
     ::archive_read_support_filter_zstd(reader.get());
     if (::archive_read_open(reader.get(), &feed, nullptr, read_feed, nullptr) != ARCHIVE_OK)
-      return failed(reader.get(), feed, ErrorCode::invalid_argument);
+      return failed(reader.get(), feed, unreadable(reader.get()));
     for (;;) {
       archive_entry* entry = nullptr;
       const int got = ::archive_read_next_header(reader.get(), &entry);
       if (got == ARCHIVE_EOF) break;
-      // The first header decides whether it is a tar at all; later, or inside a compressed stream, it can only be damaged.
-      if (got < ARCHIVE_WARN) {
-        const bool is_other = summary_.entries == 0 && ::archive_filter_code(reader.get(), 0) == ARCHIVE_FILTER_NONE;
-        return failed(reader.get(), feed, is_other ? ErrorCode::invalid_argument : ErrorCode::corrupt);
-      }
+      if (got < ARCHIVE_WARN) return failed(reader.get(), feed, unreadable(reader.get()));
       if (++summary_.entries > options_.limits.max_entries)
         return exhausted("more than " + std::to_string(options_.limits.max_entries) + " entries");
       auto done = entry_of(reader.get(), entry, feed);
@@ -106,6 +102,11 @@ class Unpacker {
     const char* text = ::archive_error_string(reader);
     return Error(code, options_.name + ": " + (text != nullptr ? core::escape_control(text) : "not a tar archive"))
         .with_operation("image.unpack");
+  }
+  /// The first header decides whether it is a tar at all; later, or inside a compressed stream, it can only be damaged.
+  ErrorCode unreadable(archive* reader) const {
+    const bool is_other = summary_.entries == 0 && ::archive_filter_code(reader, 0) == ARCHIVE_FILTER_NONE;
+    return is_other ? ErrorCode::invalid_argument : ErrorCode::corrupt;
   }
   Error exhausted(const std::string& what) const {
     return Error(ErrorCode::resource_exhausted, options_.name + ": unpacks to " + what).with_operation("image.unpack");

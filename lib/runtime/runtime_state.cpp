@@ -154,7 +154,7 @@ void RuntimeState::forget_unused_profiles() {
 
 Result<std::shared_ptr<backend::Recipe>> RuntimeState::prepare(Profile& profile) {
   std::lock_guard one_at_a_time(profile.prepare_mutex);
-  if (profile.recipe) return profile.recipe;
+  if (profile.recipe && !profile.recipe->stale()) return profile.recipe;
   SANDBOX_TRY(image::ResolvedImage resolved, store_->resolve(profile.spec.image()));
   backend::ResolvedImage image;
   image.host_userland = resolved.host_userland;
@@ -163,6 +163,11 @@ Result<std::shared_ptr<backend::Recipe>> RuntimeState::prepare(Profile& profile)
   image.digest = std::move(resolved.digest);
   SANDBOX_TRY(profile.recipe, profile.backend.prepare(profile.spec, image));
   profile.image_pin = std::move(resolved.pin);
+  const std::uint64_t restarts = profile.backend.restarts();
+  if (const std::uint64_t before = restarts_seen_.exchange(restarts); restarts > before) {
+    log(LogLevel::warning, "a launcher ended and was replaced");
+    emit(RuntimeEvent::Kind::launcher_restarted, {}, std::to_string(restarts - before) + " replaced");
+  }
   return profile.recipe;
 }
 
@@ -218,8 +223,9 @@ Result<RuntimeState::BoxPtr> RuntimeState::make_once(const ProfilePtr& profile, 
 Result<RuntimeState::BoxPtr> RuntimeState::make(const ProfilePtr& profile, core::TimePoint deadline) {
   for (int attempt = 0;; ++attempt) {
     auto box = make_once(profile, deadline);
-    // A launcher that died is replaced: what was under way on it deserves another try.
-    if (box || box.error().retry() != Retry::now || attempt >= 2 || closing_ || core::SteadyClock::now() >= deadline) return box;
+    // A launcher that died is replaced: what was under way on it deserves another try. Up to three may have died at once.
+    if (box || box.error().code() != ErrorCode::unavailable || attempt >= 3 || closing_ || core::SteadyClock::now() >= deadline)
+      return box;
     box.ignore("tried again");
   }
 }

@@ -158,6 +158,7 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   std::uint64_t last_token_ = 0;
   std::size_t live_ = 0;
   std::atomic<bool> closing_{false};
+  std::atomic<std::uint64_t> restarts_seen_{0};
 
   std::mutex close_mutex_;
   bool closed_ = false;

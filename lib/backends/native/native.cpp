@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
@@ -232,6 +233,10 @@ class NativeRecipe final : public backend::Recipe {
     return std::unique_ptr<backend::Instance>(std::move(instance));
   }
 
+  bool stale() const noexcept override {
+    return !std::all_of(launchers_.begin(), launchers_.end(), [](const auto& launcher) { return launcher->alive(); });
+  }
+
  private:
   std::shared_ptr<Launcher> least_loaded() const {
     std::shared_ptr<Launcher> best;
@@ -349,6 +354,8 @@ class NativeBackend final : public backend::Backend {
     return std::shared_ptr<backend::Recipe>(std::make_shared<NativeRecipe>(std::move(launchers), plan.recipe, std::move(expected)));
   }
 
+  std::uint64_t restarts() const noexcept override { return restarts_.load(std::memory_order_relaxed); }
+
   Result<void> close() override {
     Launchers launchers;
     {
@@ -365,7 +372,8 @@ class NativeBackend final : public backend::Backend {
   Result<Launchers> started(TimePoint deadline) {
     std::lock_guard lock(mutex_);
     if (closed_) return Error(ErrorCode::unavailable, "the backend is closed").with_operation("native.backend");
-    if (!launchers_.empty()) return launchers_;
+    if (!launchers_.empty() && std::all_of(launchers_.begin(), launchers_.end(), [](const auto& l) { return l->alive(); }))
+      return launchers_;
     const std::string directory = options_.helper_directory.empty() ? default_helper_directory() : options_.helper_directory;
     SANDBOX_TRY(auto launcher_file, os::open_helper(directory, "sandbox-launcher"));
     SANDBOX_TRY(auto agent_file, os::open_helper(directory, "sandbox-agent"));
@@ -377,15 +385,20 @@ class NativeBackend final : public backend::Backend {
     configure.lock_directory = options_.lock_directory;
     const std::uint32_t wanted = options_.launchers ? options_.launchers : std::clamp(std::thread::hardware_concurrency() / 2, 2u, 8u);
     Launchers started;
-    for (std::uint32_t i = 0; i < wanted; ++i) {
+    for (const auto& launcher : launchers_)
+      if (launcher->alive()) started.push_back(launcher);
+    const bool first = launchers_.empty();
+    while (started.size() < wanted) {  // at the start all of them, later those that died
       SANDBOX_TRY(auto launcher, Launcher::start(launcher_file.get(), agent.get(), configure, deadline));
       started.push_back(std::move(launcher));
+      if (!first) restarts_.fetch_add(1, std::memory_order_relaxed);
     }
     launchers_ = started;
     return started;
   }
 
   const NativeOptions options_;
+  std::atomic<std::uint64_t> restarts_{0};
   std::mutex mutex_;  ///< of what follows
   Launchers launchers_;
   std::string filter_;

@@ -100,7 +100,7 @@ TEST_F(RuntimePool, ADeadMemberIsReplacedAndNotHandedOut) {
 
 TEST_F(RuntimePool, FailuresAreReportedAndRecoveredFrom) {
   script_->fail_next = 2;
-  script_->failure = ErrorCode::unavailable;
+  script_->failure = ErrorCode::resource_exhausted;
   open(options().warm(2));
   ASSERT_TRUE(state_->wait_warm(soon()));
   EXPECT_GE(state_->pools()[0].failures, 1u);
@@ -141,9 +141,11 @@ TEST_F(RuntimePool, AMuteAgentIsNotWaitedForBeyondTheDeadline) {
 TEST_F(RuntimePool, ALauncherThatDiedIsTriedAgain) {
   script_->fail_next = 2;
   script_->failure = ErrorCode::unavailable;
-  script_->failure_retry = Retry::now;
+  script_->stale = true;  // until it is prepared again
   open(options());
   EXPECT_TRUE(create()->usable());
+  EXPECT_GE(script_->prepared, 2);
+  EXPECT_TRUE(wait_for(Kind::launcher_restarted));
 }
 
 TEST_F(RuntimePool, TenfoldOverloadQueuesAndNothingFails) {

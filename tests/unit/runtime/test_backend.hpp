@@ -25,7 +25,7 @@ struct Script {
   std::atomic<int> making{0}, most_making{0}, most_alive{0};
   std::atomic<int> fail_next{0};          ///< creations that fail with `failure`
   ErrorCode failure = ErrorCode::internal;
-  Retry failure_retry = Retry::never;
+  std::atomic<bool> stale{false};         ///< recipes say so until one more is prepared
   std::atomic<int> create_ms{0};          ///< how long a creation takes
   std::atomic<bool> verify_fails{false};
   std::atomic<bool> mute{false};          ///< agents never say hello
@@ -147,9 +147,10 @@ class TestRecipe final : public backend::Recipe {
     if (script_->closed) return Error(ErrorCode::unavailable, "the backend is closed");
     for (int left = script_->fail_next; left > 0;)
       if (script_->fail_next.compare_exchange_weak(left, left - 1))
-        return Error(script_->failure, "scripted failure").with_retry(script_->failure_retry);
+        return Error(script_->failure, "scripted failure");
     return std::unique_ptr<backend::Instance>(std::make_unique<Script::Instance>(script_));
   }
+  bool stale() const noexcept override { return script_->stale; }
 
  private:
   std::shared_ptr<Script> script_;
@@ -165,10 +166,11 @@ class TestBackend final : public backend::Backend {
     return report;
   }
   Result<std::shared_ptr<backend::Recipe>> prepare(const SandboxSpec&, const backend::ResolvedImage& image) override {
-    ++script_->prepared;
+    if (++script_->prepared > 1) script_->stale = false;
     script_->image = image;
     return std::shared_ptr<backend::Recipe>(std::make_shared<TestRecipe>(script_));
   }
+  std::uint64_t restarts() const noexcept override { return script_->prepared > 1 ? 1 : 0; }
   Result<void> close() override {
     script_->closed = true;
     return {};
