@@ -72,7 +72,11 @@ class Call : public session::StreamHandler {
   T result() const {
     return protocol::decode<T>(as_bytes(end->result)).value();
   }
-  Error error() const { return session::error_of(*end); }
+  Error error() const {
+    Error error = session::error_of(*end);
+    error.ignore("a test looks at what it wants of it");
+    return error;
+  }
   bool started() const { return !messages.empty(); }
   std::uint32_t pid() const { return protocol::decode<protocol::ExecStarted>(as_bytes(messages.at(0))).value().pid; }
 
