@@ -155,7 +155,7 @@ struct Created {
   std::uint32_t first_id = 0;            ///< host id of uid 0 inside
   std::uint32_t address = 0;             ///< bridge: IPv4, host byte order
   std::uint32_t gateway = 0;
-  std::vector<std::uint32_t> timings;    ///< µs since the request was read, see Timing in the launcher
+  std::vector<std::uint32_t> timings;    ///< µs since the request was read: resources taken, child cloned, child told to go
   SANDBOX_FIELDS(SANDBOX_FIELD(1, id) SANDBOX_FIELD(2, pid) SANDBOX_FIELD(3, first_id) SANDBOX_FIELD(4, address)
                  SANDBOX_FIELD(5, gateway) SANDBOX_FIELD(6, timings))
 };
@@ -183,7 +183,7 @@ struct Outcome {
   std::int32_t sys_errno = 0;
   std::uint32_t exit_code = 0, signal = 0;
   std::uint64_t oom_kills = 0;
-  std::vector<std::uint32_t> timings;    ///< µs from clone to each step of the child
+  std::vector<std::uint32_t> timings;    ///< µs from clone to the end of each step of the child (Step in the launcher)
   SANDBOX_FIELDS(SANDBOX_FIELD(1, operation) SANDBOX_FIELD(2, message) SANDBOX_FIELD(3, sys_errno)
                  SANDBOX_FIELD(4, exit_code) SANDBOX_FIELD(5, signal) SANDBOX_FIELD(6, oom_kills) SANDBOX_FIELD(7, timings))
 };

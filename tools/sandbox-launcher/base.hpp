@@ -23,7 +23,7 @@
 ///   /nothing /empty   what masks are made of
 namespace sandbox::launcher {
 
-inline constexpr int kMaxLowers = 64;
+inline constexpr int kMaxLowers = 65;  ///< launch::kMaxLayers and a composed one
 
 /// An image, mounted. Undone (unmounted, directory removed) by its destructor.
 class MountedTree {
