@@ -106,9 +106,9 @@ TEST(AgentProgram, KeepsAnsweringWhenItCannotFork) {
 }
 
 TEST(AgentProgram, IdlesInLittleMemory) {
-  // Eight, as in a small pool: program text is shared between all agents of a host.
+  // Sixteen, as in a pool: program text is shared between all agents of a host.
   std::vector<std::unique_ptr<Running>> agents;
-  for (int i = 0; i < 8; ++i) {
+  for (int i = 0; i < 16; ++i) {
     agents.push_back(std::make_unique<Running>());
     ASSERT_TRUE(agents.back()->process);
     // Each has worked before it idles: started a program, moved output, given its buffers back.
