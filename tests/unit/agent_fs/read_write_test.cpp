@@ -118,7 +118,8 @@ TEST_F(AgentFs, ReplacingIsAtomicAndLeavesNothingBehindWhenCancelled) {
   spit(path, "old");
   auto call = agent.open(Method::fs_write, FsWriteRequest{path, false, false, false, 0});
   const auto part = pattern(100'000);
-  agent.client().send(call->stream, session::Channel::in, as_bytes(part));
+  ASSERT_TRUE(agent.wait_until([&] { return agent.client().writable(call->stream, session::Channel::in) >= part.size(); }));
+  ASSERT_EQ(agent.client().send(call->stream, session::Channel::in, as_bytes(part)), part.size());
   for (int i = 0; i < 20; ++i) agent.turn();
   EXPECT_EQ(slurp(path), "old");
   agent.client().cancel(call->stream);
@@ -134,7 +135,8 @@ TEST(AgentFsLoss, AnUnfinishedWriteLeavesNothingBehind) {
   {
     Harness agent;
     call = agent.open(Method::fs_write, FsWriteRequest{dir / "f", false, false, false, 0});
-    agent.client().send(call->stream, session::Channel::in, as_bytes("half"));
+    ASSERT_TRUE(agent.wait_until([&] { return agent.client().writable(call->stream, session::Channel::in) >= 4; }));
+    ASSERT_EQ(agent.client().send(call->stream, session::Channel::in, as_bytes("half")), 4u);
     for (int i = 0; i < 20; ++i) agent.turn();
   }
   EXPECT_TRUE(fs::is_empty(dir.path()));

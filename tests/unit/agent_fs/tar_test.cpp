@@ -194,7 +194,9 @@ TEST_F(AgentTar, NamesThatCannotBeAreRefused) {
 TEST_F(AgentTar, ACancelledExtractionRemovesThePart) {
   auto call = agent.open(Method::fs_tar_in, protocol::FsTarRequest{target()});
   Member member{.name = "f", .kind = Kind::file, .size = 1 << 20, .mode = 0644};
-  agent.client().send(call->stream, session::Channel::in, as_bytes(tarstream::encode_header(member) + "start"));
+  ASSERT_TRUE(agent.wait_until([&] { return agent.client().writable(call->stream, session::Channel::in) > 4096; }));
+  const auto part = tarstream::encode_header(member) + "start";
+  ASSERT_EQ(agent.client().send(call->stream, session::Channel::in, as_bytes(part)), part.size());
   ASSERT_TRUE(agent.wait_until([&] { return !names(target()).empty(); }));
   EXPECT_EQ(names(target()), std::vector<std::string>{"f"});
   agent.client().cancel(call->stream);
