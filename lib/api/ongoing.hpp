@@ -19,7 +19,9 @@ class Ongoing : public session::StreamHandler, public std::enable_shared_from_th
  public:
   explicit Ongoing(std::shared_ptr<driver::Box> box) : box_(std::move(box)) {}
   /// The owner called abandon() before, or the stream never opened.
-  ~Ongoing() override = default;
+  ~Ongoing() override {
+    if (error_) error_->ignore("nobody asked how it ended");
+  }
 
   driver::Box& box() noexcept { return *box_; }
   link::Link& link() noexcept { return *box_->link(); }

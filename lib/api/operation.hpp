@@ -26,6 +26,10 @@ class Call : public session::StreamHandler {
  public:
   Call(protocol::Method method, std::string params, std::string key = {})
       : method_(method), params_(std::move(params)), key_(std::move(key)) {}
+  Call(Call&&) = default;
+  ~Call() override {
+    if (error_) error_->ignore("the caller was told something else");
+  }
 
   /// Opens the stream. Once; under the link's lock.
   void open(session::Session& session) {
