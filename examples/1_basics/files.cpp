@@ -38,7 +38,8 @@ int main() {
     std::cout << "sent " << sent.entries << " entries, received " << received.entries << ", first word: " << first << "\n";
     example::expect(first == "apple", "apple first");
 
-    for (const auto& entry : fs.list("/root").value()) {
+    const auto entries = fs.list("/root").value();
+    for (const auto& entry : entries) {
       std::cout << (entry.type == sandbox::FileType::directory ? "  d " : "  - ") << entry.path << "\n";
     }
     // Errors are values: the code says what to do, the text says what happened.

@@ -29,9 +29,14 @@ int main() {
         "import sys\nfor line in sys.stdin: print(sum(map(int, line.split())))").open_stdin()).value();
     for (const char* line : {"1 2 3\n", "40 2\n"}) {
       python.write(std::string_view(line)).value();
-      const auto answer = python.read().value();
-      example::expect(answer.has_value(), "an answer");
-      std::cout << line << "  = " << answer->text();
+      // A chunk is what arrived, not a line: read on until there is one.
+      std::string answer;
+      while (!answer.ends_with('\n')) {
+        const auto chunk = python.read().value();
+        example::expect(chunk.has_value(), "an answer");
+        answer += chunk->text();
+      }
+      std::cout << line << "  = " << answer;
     }
     python.close_stdin().value();
     example::expect(python.wait().value().ok(), "the end of input to end it");

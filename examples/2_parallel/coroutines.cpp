@@ -25,8 +25,9 @@ asio::awaitable<bool> one(sandbox::Process process, int number) {
   co_return result->stdout_text() == std::to_string(number * number) + "\n";
 }
 
-asio::awaitable<sandbox::Result<sandbox::Sandbox>> create(sandbox::Runtime& runtime, sandbox::SandboxSpec spec) {
-  co_return co_await runtime.async_create(std::move(spec), asio::use_awaitable);
+asio::awaitable<void> create(sandbox::Runtime& runtime, sandbox::SandboxSpec spec, std::vector<sandbox::Sandbox>& boxes) {
+  auto box = co_await runtime.async_create(std::move(spec), asio::use_awaitable);
+  boxes.push_back(std::move(box).value());
 }
 
 }  // namespace
@@ -37,11 +38,10 @@ int main() {
     asio::io_context io;
     std::vector<sandbox::Sandbox> boxes;
     int right = 0;
-    const auto on_created = [&](std::exception_ptr failure, sandbox::Result<sandbox::Sandbox> box) {
+    const auto on_created = [](std::exception_ptr failure) {
       if (failure) std::rethrow_exception(failure);
-      boxes.push_back(std::move(box).value());
     };
-    for (int i = 0; i < 4; ++i) asio::co_spawn(io, create(runtime, example::spec()), on_created);
+    for (int i = 0; i < 4; ++i) asio::co_spawn(io, create(runtime, example::spec(), boxes), on_created);
     io.run();
     io.restart();
 

@@ -1,5 +1,6 @@
 // A server inside a sandbox that has no network: connect to it, then give it a port of this host.
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <iostream>
 #include <netinet/in.h>
 #include <string>
@@ -14,6 +15,7 @@ namespace {
 std::string http_get(int socket, const std::string& path) {
   const std::string request = "GET " + path + " HTTP/1.0\r\nHost: sandbox\r\n\r\n";
   std::string answer;
+  ::fcntl(socket, F_SETFL, 0);  // blocking, whatever it was made for
   if (::write(socket, request.data(), request.size()) == static_cast<ssize_t>(request.size())) {
     char buffer[4096];
     for (ssize_t got = 0; (got = ::read(socket, buffer, sizeof buffer)) > 0;) answer.append(buffer, static_cast<std::size_t>(got));

@@ -76,7 +76,10 @@ class Files(Case):
         done = sbx.sbx('--download', f'/root/d:{self.path}/d', '--', 'sh', '-c',
                        f'mkdir d; ln -s {self.path} d/out; ln -s /etc/hostname d/h')
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertTrue((self.path / 'd/out').is_symlink())
+        # Links that lead out of the tree are left out, and named.
+        self.assertFalse((self.path / 'd/out').exists())
+        self.assertFalse((self.path / 'd/h').is_symlink())
+        self.assertIn(b'left out', done.stderr)
         self.assertEqual((self.path / 'victim').read_text(), 'mine')
 
     def test_set_id_bits_do_not_come_out(self):
