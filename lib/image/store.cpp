@@ -420,6 +420,9 @@ Result<ResolvedImage> ImageStore::resolve(const Image& image) {
         if (hash.finish() != resolved.digest) return Error(ErrorCode::corrupt, path + " changed while it was read").with_retry(Retry::now);
         if (::fstatat(tree, "usr", &status, AT_SYMLINK_NOFOLLOW) != 0 && ::fstatat(tree, "bin", &status, AT_SYMLINK_NOFOLLOW) != 0)
           return Error(ErrorCode::invalid_argument, core::escape_control(path) + " is not a root file system: neither usr nor bin in it");
+        // Small archives leave out what every sandbox gets mounted; the layer is ours, so the places can be made.
+        for (const auto& [name, mode] : {std::pair{"dev", 0755u}, {"etc", 0755u}, {"proc", 0555u}, {"root", 0700u}, {"sys", 0555u}, {"tmp", 01777u}})
+          if (::mkdirat(tree, name, mode) != 0 && errno != EEXIST) return Error::from_errno(errno, "image.unpack", name);
         return {};
       }));
       resolved.layers.push_back(impl_->layer_path(resolved.digest));

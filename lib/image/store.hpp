@@ -58,7 +58,8 @@ class ImageStore {
   /// Errors: not_found, permission_denied, invalid_argument; all name the path.
   Result<std::string> identity(const Image& image) const;
 
-  /// Directories for `image`; a tar or template is unpacked first if it never was (once, however many ask).
+  /// Directories for `image`; a tar or template is unpacked first if it never was (once, however many ask). A tar's
+  /// missing mount points (/dev, /etc, /proc, /root, /sys, /tmp) are made in its layer.
   /// Errors: not_found, permission_denied, invalid_argument (not absolute, not a root file system, unsafe archive),
   /// resource_exhausted (UnpackLimits, disk), corrupt (template or archive damaged).
   Result<ResolvedImage> resolve(const Image& image);
