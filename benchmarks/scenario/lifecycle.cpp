@@ -146,6 +146,8 @@ std::vector<Result> exec_true(Config& config) {
 
 std::vector<Result> destroy(Config& config) {
   auto runtime = sandbox::Runtime::open().value();
+  // The first sandbox of a kind makes each launcher mount the image trees, which stay.
+  for (int i = 0; i < 4; ++i) runtime.create(base_spec(), sandbox::CreateOptions().cold()).value().close().value();
   Samples returns, clean, floor;
   for (int round = -5; round < config.rounds(150); ++round) {
     pause_between_creations();
@@ -184,6 +186,7 @@ std::vector<Result> destroy(Config& config) {
 std::vector<Result> destroy_clean_loaded(Config& config) {
   auto spec = base_spec();
   auto runtime = sandbox::Runtime::open().value();
+  for (int i = 0; i < 4; ++i) runtime.create(spec, sandbox::CreateOptions().cold()).value().close().value();
   Samples clean, returns, none;
   for (int round = -1; round < config.rounds(20); ++round) {
     pause_between_creations();
@@ -303,6 +306,15 @@ std::vector<Result> creates_per_s(Config& config) {
   runtime.close().value();
   auto result = rate_result("creates_per_s", ours, before, 400);
   result.samples = static_cast<std::size_t>(ours.per_second * static_cast<double>(time.count()));
+  return {result};
+}
+
+std::vector<Result> creates_per_s_no_net(Config&) {
+  // Network::none has a namespace of its own too, and the launcher's plan knows no sandbox without one.
+  Result result;
+  result.scenario = "creates_per_s_no_net";
+  result.bar = ">= 600, none failed";
+  result.error = "not measured: the native backend always makes a network namespace";
   return {result};
 }
 

@@ -34,10 +34,11 @@ std::vector<std::byte> pattern() {
 
 /// Gives `total` bytes of `bytes`, repeated.
 sandbox::ByteSource repeat(const std::vector<std::byte>& bytes, std::uint64_t total) {
-  return [&bytes, left = total](std::span<std::byte> buffer) mutable -> sandbox::Result<std::size_t> {
-    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>({left, buffer.size(), bytes.size()}));
-    std::memcpy(buffer.data(), bytes.data(), count);
-    left -= count;
+  return [&bytes, total, done = std::uint64_t{0}](std::span<std::byte> buffer) mutable -> sandbox::Result<std::size_t> {
+    const auto offset = static_cast<std::size_t>(done % bytes.size());
+    const auto count = static_cast<std::size_t>(std::min<std::uint64_t>({total - done, buffer.size(), bytes.size() - offset}));
+    std::memcpy(buffer.data(), bytes.data() + offset, count);
+    done += count;
     return count;
   };
 }
