@@ -1,5 +1,6 @@
 #include "host_view.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -123,6 +124,10 @@ Traces::Counts Traces::Counts::take() {
 Traces::Traces(pid_t agent, Counts before) : before_(std::move(before)) {
   processes_.push_back(agent);
   collect(agent, processes_);
+  // A launcher's descriptors also go up and down with the namespaces it keeps ready: no more than while the box lives.
+  for (auto& [pid, count] : before_.descriptors) {
+    if (pid != ::getpid()) count = std::max(count, count_entries("/proc/" + std::to_string(pid) + "/fd"));
+  }
   // "4:memory:/sandbox/x": the hierarchy is mounted at the controllers' name, v2 ("0::/x") at the top or at unified.
   std::istringstream lines(read_file("/proc/" + std::to_string(agent) + "/cgroup"));
   for (std::string line; std::getline(lines, line);) {

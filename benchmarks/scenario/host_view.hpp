@@ -25,7 +25,7 @@ class Traces {
   };
   Traces(pid_t agent, Counts before);
   /// Empty when nothing is left: its process and all below it, its cgroup directories,
-  /// mounts and descriptors of the launchers and of this process at most as many as before.
+  /// mounts and our descriptors at most as many as before, the launchers' descriptors as while it lived.
   std::string left() const;
 
  private:

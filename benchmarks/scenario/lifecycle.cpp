@@ -178,8 +178,8 @@ std::vector<Result> destroy(Config& config) {
   auto second = summarise("destroy_clean", "ms", clean, floor);
   second.bar = "p50 <= 2";
   second.pass = second.p50 <= 2;
-  second.method = "idle sandbox: from the call of close() until its processes and cgroup directories are gone and launchers and this "
-                  "process hold no more mounts and descriptors than before it was made, polled without pause; same floor";
+  second.method = "idle sandbox: from the call of close() until its processes and cgroup directories are gone and launchers hold no "
+                  "more mounts and this process no more mounts and descriptors than before it was made, polled without pause; same floor";
   return {first, second};
 }
 
