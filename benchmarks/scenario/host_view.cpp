@@ -1,6 +1,5 @@
 #include "host_view.hpp"
 
-#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -116,18 +115,15 @@ Traces::Counts Traces::Counts::take() {
   for (const pid_t pid : processes) {
     const std::string folder = "/proc/" + std::to_string(pid);
     counts.mounts.emplace_back(pid, count_lines(folder + "/mountinfo"));
-    counts.descriptors.emplace_back(pid, count_entries(folder + "/fd"));
   }
+  // Not the launchers': theirs go up and down with the namespaces and cgroups they keep ready.
+  counts.descriptors = count_entries("/proc/self/fd");
   return counts;
 }
 
 Traces::Traces(pid_t agent, Counts before) : before_(std::move(before)) {
   processes_.push_back(agent);
   collect(agent, processes_);
-  // A launcher's descriptors also go up and down with the namespaces it keeps ready: no more than while the box lives.
-  for (auto& [pid, count] : before_.descriptors) {
-    if (pid != ::getpid()) count = std::max(count, count_entries("/proc/" + std::to_string(pid) + "/fd"));
-  }
   // "4:memory:/sandbox/x": the hierarchy is mounted at the controllers' name, v2 ("0::/x") at the top or at unified.
   std::istringstream lines(read_file("/proc/" + std::to_string(agent) + "/cgroup"));
   for (std::string line; std::getline(lines, line);) {
@@ -162,9 +158,7 @@ std::string Traces::left() const {
   for (const auto& [pid, count] : before_.mounts) {
     if (count_lines("/proc/" + std::to_string(pid) + "/mountinfo") > count) return "mounts of " + std::to_string(pid);
   }
-  for (const auto& [pid, count] : before_.descriptors) {
-    if (count_entries("/proc/" + std::to_string(pid) + "/fd") > count) return "descriptors of " + std::to_string(pid);
-  }
+  if (count_entries("/proc/self/fd") > before_.descriptors) return "descriptors of this process";
   return {};
 }
 

@@ -19,13 +19,13 @@ class Traces {
  public:
   /// Of the sandbox whose agent is `agent`; `before` was taken before it was made.
   struct Counts {
-    std::vector<std::pair<pid_t, std::size_t>> mounts;       ///< per launcher and for us: lines of mountinfo
-    std::vector<std::pair<pid_t, std::size_t>> descriptors;  ///< open files
+    std::vector<std::pair<pid_t, std::size_t>> mounts;  ///< per launcher and for us: lines of mountinfo
+    std::size_t descriptors = 0;                        ///< of this process
     static Counts take();
   };
   Traces(pid_t agent, Counts before);
   /// Empty when nothing is left: its process and all below it, its cgroup directories,
-  /// mounts and our descriptors at most as many as before, the launchers' descriptors as while it lived.
+  /// mounts and our descriptors at most as many as before.
   std::string left() const;
 
  private:
