@@ -199,9 +199,9 @@ TEST_F(Abuse, AHostileTreeStaysBelowTheDownloadDirectory) {
                                "mkfifo /root/t/fifo; echo x > /root/t/d/f; chmod 4755 /root/t/d/f").value().ok());
   const auto summary = b.fs().download("/root/t", host.path() + "/in");
   ASSERT_TRUE(summary) << summary.error().to_string();
-  EXPECT_EQ(summary->skipped.size(), 1u);
+  EXPECT_EQ(summary->skipped.size(), 3u) << "the FIFO and the two links that lead outside";
   EXPECT_TRUE(std::filesystem::is_empty(outside));
-  EXPECT_TRUE(std::filesystem::is_symlink(host.path() + "/in/out"));
+  EXPECT_FALSE(std::filesystem::exists(std::filesystem::symlink_status(host.path() + "/in/out")));
   EXPECT_EQ(std::filesystem::status(host.path() + "/in/d/f").permissions() & std::filesystem::perms::set_uid, std::filesystem::perms::none);
   // A second download over a tree in which a directory has become a link must not write through it.
   std::filesystem::remove_all(host.path() + "/in/d");

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 #include <vector>
 #include <mutex>
 
@@ -39,7 +40,6 @@ class Child {
   }
   ~Child() {
     kill(SIGKILL);
-    ::close(out_);
   }
   int pid() const { return pid_; }
   /// Reads one line; empty at the end of output.
@@ -49,6 +49,7 @@ class Child {
     return text;
   }
   void kill(int signal) {
+    if (out_ >= 0) ::close(std::exchange(out_, -1));
     if (pid_ <= 0) return;
     ::kill(pid_, signal);
     int status = 0;
