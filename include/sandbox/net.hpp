@@ -23,7 +23,7 @@ struct ExposedPort {
 /// and its socket passed out. A light view: copy freely.
 class Net {
  public:
-  /// A connected TCP socket to `port` on the sandbox's loopback; the caller owns the descriptor. Retries a refused
+  /// A connected TCP socket (blocking, close-on-exec) to `port` on the sandbox's loopback; the caller owns the descriptor. Retries a refused
   /// connection until `timeout`. Errors: unavailable (nobody listens), deadline_exceeded, invalid_argument (port 0).
   Result<int> connect(std::uint16_t port, std::chrono::milliseconds timeout = std::chrono::seconds(5));
   /// Listens on `host_address` (port 0: any free one) and relays every connection, half-close included, until close()

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -94,16 +95,36 @@ TreeWalk::Step TreeWalk::next() {
     return Step::entry;
   }
   error_ = level.reader.error();
+  if (levels_.size() > 1) {
+    // From the root it would be one lookup a level, and quadratic for a tree that is thousands deep.
+    Level& above = levels_[levels_.size() - 2];
+    if (above.reader.suspended())
+      if (auto directory = parent_of(level.reader.fd(), above)) above.reader.resume(std::move(directory));
+  }
   levels_.pop_back();
   if (error_) return Step::error;
   return levels_.empty() ? Step::done : Step::leave;
+}
+
+core::UniqueFd TreeWalk::parent_of(int child, const Level& level) {
+  core::UniqueFd directory(::openat(child, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  struct stat info;
+  if (directory && ::fstat(directory.get(), &info) == 0 && info.st_dev == level.device && info.st_ino == level.inode) return directory;
+  return {};
 }
 
 int TreeWalk::descend() {
   Level& level = levels_.back();
   core::UniqueFd directory(::openat(level.reader.fd(), name(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!directory) return errno;
-  if (levels_.size() > kOpenLevels) level.reader.suspend();
+  if (levels_.size() > kOpenLevels) {
+    struct stat info;
+    if (::fstat(level.reader.fd(), &info) == 0) {
+      level.device = info.st_dev;
+      level.inode = info.st_ino;
+    }
+    level.reader.suspend();
+  }
   levels_.push_back({DirectoryReader(std::move(directory)), path_.size()});
   return 0;
 }

@@ -42,7 +42,8 @@ class DirectoryReader {
 };
 
 /// A depth-first walk below a directory, one step at a time. Never follows a symlink and never leaves the tree, whatever
-/// the guest renames meanwhile. Holds at most kOpenLevels descriptors: deeper levels are found again from the root.
+/// the guest renames meanwhile. Holds at most kOpenLevels descriptors or so: a deeper level is found again through its
+/// child's "..", if that is still the same directory, and otherwise from the root.
 class TreeWalk {
  public:
   static constexpr std::size_t kOpenLevels = 48;
@@ -69,7 +70,10 @@ class TreeWalk {
   struct Level {
     DirectoryReader reader;
     std::size_t path_size;   ///< of the directory's own path
+    std::uint64_t device = 0, inode = 0;  ///< once suspended
   };
+  /// The directory of `level`, which was suspended, given its child. Null when it is not the child's parent any more.
+  static core::UniqueFd parent_of(int child, const Level& level);
   int root_ = -1;            ///< of levels_[0], which is never suspended
   std::vector<Level> levels_;
   std::string path_;

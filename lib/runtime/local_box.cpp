@@ -1,5 +1,7 @@
 #include "runtime/local_box.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <thread>
 
@@ -18,6 +20,7 @@ LocalBox::LocalBox(std::shared_ptr<RuntimeState> runtime, std::shared_ptr<Profil
                    std::string id, std::shared_ptr<backend::Instance> instance, std::shared_ptr<link::Link> link)
     : runtime_(std::move(runtime)),
       profile_(std::move(profile)),
+      spec_(profile_->spec),
       token_(token),
       id_(std::move(id)),
       unenforced_(instance->unenforced()),
@@ -26,7 +29,7 @@ LocalBox::LocalBox(std::shared_ptr<RuntimeState> runtime, std::shared_ptr<Profil
 
 LocalBox::~LocalBox() { close().ignore("the last handle is gone: nobody is left to tell"); }
 
-const SandboxSpec& LocalBox::spec() const noexcept { return profile_->spec; }
+const SandboxSpec& LocalBox::spec() const noexcept { return spec_; }
 aio::Reactor& LocalBox::reactor() noexcept { return runtime_->reactor(); }
 
 std::shared_ptr<backend::Instance> LocalBox::instance() const {
@@ -117,6 +120,9 @@ Result<core::UniqueFd> LocalBox::dial(std::uint16_t port, core::TimePoint deadli
 Result<int> LocalBox::connect(std::uint16_t port, std::chrono::milliseconds timeout) {
   SANDBOX_CHECK(usable());
   SANDBOX_TRY(core::UniqueFd socket, dial(port, core::SteadyClock::now() + timeout));
+  // Non-blocking is how it was made and how the relay wants it; a caller expects an ordinary socket.
+  const int flags = ::fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return Error::from_errno(errno, "net.connect");
   return socket.release();
 }
 

@@ -68,7 +68,9 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
     set_phase(Phase::live);
   }
   bool handed_out() const noexcept { return handed_out_; }
+  /// Under the runtime's lock; null once the box was released, so that a closed handle does not hold an image in use.
   const std::shared_ptr<Profile>& profile() const noexcept { return profile_; }
+  [[nodiscard]] std::shared_ptr<Profile> forget_profile() noexcept { return std::move(profile_); }
 
   /// It ended by itself while live (phase lost was set): finds out why, fails what goes on inside, frees everything.
   /// Returns the reason for people.
@@ -81,7 +83,8 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
   Result<core::UniqueFd> dial(std::uint16_t port, core::TimePoint deadline);
 
   const std::shared_ptr<RuntimeState> runtime_;
-  const std::shared_ptr<Profile> profile_;
+  std::shared_ptr<Profile> profile_;  ///< under the runtime's lock
+  const SandboxSpec spec_;
   const std::uint64_t token_;
   const std::string id_;
   const std::vector<std::string> unenforced_;

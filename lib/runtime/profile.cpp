@@ -45,6 +45,7 @@ std::string profile_key(const SandboxSpec& spec) {
   add(key, std::uint64_t{spec.is_root_writable()});
   add(key, spec.backend());
   add(key, spec.user());
+  add(key, std::uint64_t{spec.is_sealed()});
   add(key, std::uint64_t{spec.allows_unenforced_limits()});
   return key;
 }
@@ -60,6 +61,7 @@ std::string profile_name(const SandboxSpec& spec) {
   if (!spec.env().empty()) name += " env=" + std::to_string(spec.env().size());
   if (spec.backend() != "native") name += " backend=" + spec.backend();
   if (!spec.user().empty()) name += " user=" + spec.user();
+  if (spec.is_sealed()) name += " sealed";
   return name;
 }
 

@@ -192,7 +192,13 @@ Result<RuntimeState::BoxPtr> RuntimeState::make_once(const ProfilePtr& profile, 
   };
   session::Options session_options;
   session_options.software = "sandbox/" SANDBOX_VERSION_STRING;
-  auto link = link::Link::make(link::socket_stream(instance->take_stream()), std::move(session_options), *reactor_);
+  std::optional<crypto::SecureChannel> channel;
+  if (profile->spec.is_sealed()) {
+    auto made_channel = crypto::SecureChannel::client({});
+    if (!made_channel) return discard(std::move(made_channel).error());
+    channel.emplace(*std::move(made_channel));
+  }
+  auto link = link::Link::make(link::socket_stream(instance->take_stream()), std::move(session_options), *reactor_, std::move(channel));
   auto hello = link->handshake(deadline);
   if (!hello) return discard(std::move(hello).error().with_context("the agent did not say hello"));
   if (!hello->facts) return discard(Error(ErrorCode::protocol, "the agent did not report its confinement"));
@@ -586,12 +592,14 @@ void RuntimeState::unwatch(const backend::Instance& instance) noexcept {
 
 void RuntimeState::released(LocalBox& box) {
   bool wake = false, was_live = false;
+  ProfilePtr profile;  // freed outside the lock
   {
     std::lock_guard lock(mutex_);
     if (boxes_.erase(box.token()) == 0) return;
     was_live = box.handed_out();
     if (was_live) --live_;
-    --box.profile()->alive;
+    profile = box.forget_profile();
+    --profile->alive;
     admission_.place_free();
     pump();
     wake = plan_refill(clock_.now() + pool::PolicyOptions().settle);
