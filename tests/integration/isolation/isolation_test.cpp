@@ -62,6 +62,7 @@ const std::map<std::string, std::string> kNoControl = {
     {"mount.pivot_root", "needs a prepared new root"},
     {"mount.setattr", "would make this mount namespace read-only while the probe runs"},
     {"kernel.proc_keys", "needs a key"},
+    {"kernel.sysrq", "CONFIG_MAGIC_SYSRQ may be off"},
     {"agent.ptrace", "process 1 of the control is the probe itself"},
     {"agent.process_vm_readv", "same"}, {"agent.pidfd_getfd", "same"}, {"agent.mem", "same"}, {"agent.exe", "same"},
     {"agent.fds", "same"}, {"agent.environ", "same"}, {"agent.root", "same"}, {"agent.kill", "same"},

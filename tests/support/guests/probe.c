@@ -192,7 +192,10 @@ static int name_to_handle(void) {
 }
 
 /* ---- kernel surface ---- */
-static int bpf_door(void) { char attr[120] = {0}; return verdict(syscall(321, 0, attr, sizeof attr), "bpf(MAP_CREATE)"); }
+static int bpf_door(void) {
+  uint32_t attr[32] = {2 /* ARRAY */, 4, 4, 1};
+  return verdict(syscall(321, 0, attr, 72), "bpf(MAP_CREATE)");
+}
 static int perf_door(void) { char attr[120] = {0}; *(uint32_t*)(attr + 4) = sizeof attr; *(uint32_t*)attr = 1; return verdict(syscall(298, attr, 0, -1, -1, 0), "perf_event_open"); }
 static int userfaultfd_door(void) { return verdict(syscall(323, O_CLOEXEC | 1), "userfaultfd"); }
 static int io_uring_door(void) { char params[120] = {0}; return verdict(syscall(425, 4, params), "io_uring_setup"); }

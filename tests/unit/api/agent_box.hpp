@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <optional>
 #include <string>
 
 #include <sandbox/sandbox.hpp>
@@ -24,7 +26,10 @@ namespace sandbox::api::test {
 /// the handles and the agent, and run only harmless commands.
 class AgentBox final : public driver::Box {
  public:
-  explicit AgentBox(aio::Reactor& reactor) : reactor_(reactor) {
+  using Wrap = std::function<std::unique_ptr<link::ByteStream>(std::unique_ptr<link::ByteStream>)>;
+  /// With `wrap`, the link uses what that makes of the agent's stream.
+  explicit AgentBox(aio::Reactor& reactor, const Wrap& wrap = {}, std::optional<crypto::SecureChannel> channel = std::nullopt)
+      : reactor_(reactor) {
     char name[] = "/tmp/sandbox-api-XXXXXX";
     directory_ = ::mkdtemp(name);
     int ends[2];
@@ -49,7 +54,9 @@ class AgentBox final : public driver::Box {
       return;
     }
     ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    link_ = link::Link::make(link::socket_stream(core::UniqueFd(ends[0])), session::Options(), reactor_);
+    auto stream = link::socket_stream(core::UniqueFd(ends[0]));
+    if (wrap) stream = wrap(std::move(stream));
+    link_ = link::Link::make(std::move(stream), session::Options(), reactor_, std::move(channel));
   }
   ~AgentBox() override {
     close().ignore("test");

@@ -3,6 +3,8 @@
 #include <csignal>
 #include <thread>
 
+#include "api/exec.hpp"
+
 #include "agent_box.hpp"
 
 namespace sandbox::api::test {
@@ -333,6 +335,23 @@ TEST_F(Variables, AreSetGotListedAndUnset) {
   EXPECT_FALSE(*value);
   SANDBOX_EXPECT_CODE(env.set("A=B", "x"), ErrorCode::invalid_argument);
   SANDBOX_EXPECT_CODE(env.get(""), ErrorCode::invalid_argument);
+}
+
+TEST(ExitStatus, IsNotInventedWhenTheAgentNamesNoCause) {
+  protocol::ExecOutcome outcome;
+  for (const int cause : {0, 7, 99}) {
+    outcome.cause = static_cast<protocol::ExitCause>(cause);
+    const auto status = to_status(outcome);
+    ASSERT_FALSE(status) << cause;
+    EXPECT_EQ(status.error().code(), ErrorCode::protocol);
+    EXPECT_EQ(status.error().origin(), Origin::guest);
+  }
+  outcome.cause = protocol::ExitCause::exited;
+  outcome.exit_code = 7;
+  const auto status = to_status(outcome);
+  ASSERT_TRUE(status);
+  EXPECT_EQ(status->cause, ExitCause::exited);
+  EXPECT_EQ(status->exit_code, 7);
 }
 
 }  // namespace

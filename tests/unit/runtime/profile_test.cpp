@@ -36,6 +36,7 @@ TEST(ProfileKey, EveryFieldMakesAnotherKey) {
       SandboxSpec().backend("other"),
       SandboxSpec().user("alice"),
       SandboxSpec().user("bob"),
+      SandboxSpec().sealed(),
       SandboxSpec().allow(allow::unenforced_limits{}),
   };
   std::set<std::string> keys;
