@@ -1,4 +1,4 @@
-// Files in and out, pings meanwhile, small reads.
+// Files in and out, sealed and not, pings meanwhile, small reads.
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -151,6 +151,51 @@ std::vector<Result> file_transfer(Config& config) {
                 pings_in.size(), pings_out.p99(), pings_out.size(), pings_idle.p99());
   third.method = "pings 0.5 ms apart during 1 GiB each way, the worse direction shown: " + std::string(text) + "; floor: idle ping";
   return {first, second, third};
+}
+
+std::vector<Result> sealed_transfer(Config& config) {
+  const std::uint64_t total = config.quick ? 256 * kMiB : 1024 * kMiB;
+  auto runtime = sandbox::Runtime::open().value();
+  auto plain = runtime.create(roomy_spec()).value();
+  auto sealed = runtime.create(roomy_spec().sealed()).value();
+  const auto bytes = pattern();
+  Samples in[2], out[2];
+  for (int round = -1; round < (config.quick ? 3 : 8); ++round) {
+    for (const bool seal : {false, true}) {
+      auto& box = seal ? sealed : plain;
+      const auto up = timed([&] {
+        if (box.fs().write_from("/root/big", repeat(bytes, total)).value() != total) throw std::runtime_error("wrote another size");
+      });
+      std::uint64_t seen = 0;
+      const auto down = timed([&] {
+        box.fs().read_to("/root/big", [&](sandbox::ByteView piece) -> sandbox::Result<void> {
+          seen += piece.size();
+          return {};
+        }).value();
+      });
+      if (seen != total) throw std::runtime_error("read another size");
+      // Not while the next one is written: its pages would not fit beside these.
+      box.fs().remove_all("/root/big").value();
+      if (round < 0) continue;
+      in[seal].add(mib_per_s(total, up));
+      out[seal].add(mib_per_s(total, down));
+    }
+  }
+  plain.close().value();
+  sealed.close().value();
+  runtime.close().value();
+  std::vector<Result> results;
+  for (const bool upload : {true, false}) {
+    auto& with = upload ? in[1] : out[1];
+    auto& without = upload ? in[0] : out[0];
+    auto result = summarise(upload ? "sealed_file_in" : "sealed_file_out", "MiB/s", with, without, true);
+    result.bar = ">= 0.6 x plain";
+    result.pass = result.ratio >= 0.6;
+    result.method = std::string(upload ? "Fs::write_from" : "Fs::read_to") + " of " + std::to_string(total / kMiB) +
+                    " MiB in a sandbox with SandboxSpec::sealed(); floor: the same in one without, in turns";
+    results.push_back(std::move(result));
+  }
+  return results;
 }
 
 std::vector<Result> fs_read_4k(Config& config) {

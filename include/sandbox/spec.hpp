@@ -41,6 +41,12 @@ class SandboxSpec {
   /// Pools are never shared between users: sandboxes warmed for one are not handed to another.
   SandboxSpec& user(std::string id) & { return user_ = std::move(id), *this; }
   SandboxSpec&& user(std::string i) && { return std::move(user(std::move(i))); }
+  /// Seals every byte between this handle and the sandbox's agent end to end: X25519, AES-256-GCM, docs/PROTOCOL.md. In
+  /// this process alone the stream is a socketpair that nobody shares, and sealing only costs; it matters once the bytes
+  /// travel on. Neither end is pinned here: it keeps out those who listen, not one who answers in the agent's place.
+  /// create() then fails with unsupported on a CPU without AES instructions.
+  SandboxSpec& sealed(bool on = true) & { return sealed_ = on, *this; }
+  SandboxSpec&& sealed(bool on = true) && { return std::move(sealed(on)); }
   SandboxSpec& allow(allow::unenforced_limits) & { return allow_unenforced_limits_ = true, *this; }
   SandboxSpec&& allow(allow::unenforced_limits t) && { return std::move(allow(t)); }
 
@@ -53,6 +59,7 @@ class SandboxSpec {
   bool is_root_writable() const noexcept { return writable_root_; }
   const std::string& backend() const noexcept { return backend_; }
   const std::string& user() const noexcept { return user_; }
+  bool is_sealed() const noexcept { return sealed_; }
   bool allows_unenforced_limits() const noexcept { return allow_unenforced_limits_; }
   bool operator==(const SandboxSpec&) const = default;
 
@@ -66,6 +73,7 @@ class SandboxSpec {
   bool writable_root_ = false;
   std::string backend_ = "native";
   std::string user_;
+  bool sealed_ = false;
   bool allow_unenforced_limits_ = false;
 };
 

@@ -53,6 +53,14 @@ int Agent::null_device() noexcept {
   return null_.get();
 }
 
+Result<crypto::SecureChannel> Agent::sealed_channel() {
+  if (!identity_) {
+    SANDBOX_TRY(Identity made, Identity::generate());
+    identity_.emplace(std::move(made));
+  }
+  return crypto::SecureChannel::agent({*identity_, std::nullopt, {}});
+}
+
 void Agent::operation_ended() noexcept {
   if (--operations_ > 0) return;
   scratch_.trim();
@@ -89,19 +97,40 @@ Server::~Server() {
 }
 
 Result<void> Server::receive(ByteView bytes) {
-  auto result = session_.receive(bytes);
+  auto result = feed(bytes);
   if (!result) close(result.error());
   return result;
 }
 
+Result<void> Server::feed(ByteView bytes) {
+  while (!endpoint_) {
+    const auto dialect = crypto::dialect_of({first_, first_size_});
+    if (dialect == crypto::Dialect::undecided) {
+      if (bytes.empty()) return {};
+      first_[first_size_++] = bytes.front();
+      bytes = bytes.subspan(1);
+      continue;
+    }
+    if (dialect == crypto::Dialect::sealed) {
+      SANDBOX_TRY(auto channel, agent_.sealed_channel());
+      endpoint_.emplace(session_, std::move(channel));
+    } else {
+      endpoint_.emplace(session_);
+    }
+    SANDBOX_CHECK(endpoint_->receive({first_, first_size_}));
+  }
+  return endpoint_->receive(bytes);
+}
+
 void Server::flush() {
+  if (!endpoint_) return;
   for (;;) {
-    const ByteView bytes = session_.output();
+    const ByteView bytes = endpoint_->output();
     blocked_ = !bytes.empty();
     if (!blocked_) return;
     const std::size_t taken = write_(bytes);
     if (taken == 0) return;
-    session_.sent(taken);
+    endpoint_->sent(taken);
   }
 }
 

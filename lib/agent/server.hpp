@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -10,7 +11,7 @@
 #include "agent/operation.hpp"
 #include "agent/scratch.hpp"
 #include "core/unique_fd.hpp"
-#include "session/session.hpp"
+#include "session/endpoint.hpp"
 
 /// Serving clients: what all sessions of one agent share (Agent), one session (Server), one socket (SocketServer).
 /// Everything here runs on the thread of one Loop.
@@ -27,6 +28,7 @@ class Agent {
     std::string workdir = "/";    ///< absolute; of commands that name none
     core::UniqueFd oom_counter;   ///< a file with a line "oom_kill N" (cgroup memory.events or memory.oom_control), or none
     core::UniqueFd oom_score;     ///< /proc/self/oom_score_adj open for writing, where /proc is read-only; or none
+    std::uint64_t open_files = 0; ///< most descriptors of a command (RLIMIT_NOFILE); 0: as many as the agent's own
   };
   Agent(Loop& loop, Settings settings);
   ~Agent();
@@ -35,6 +37,7 @@ class Agent {
   Loop& loop() noexcept { return loop_; }
   Environment& environment() noexcept { return settings_.environment; }
   const std::string& workdir() const noexcept { return settings_.workdir; }
+  std::uint64_t open_files() const noexcept { return settings_.open_files; }
   /// Processes started by this agent and those it inherits; reaps them all.
   Children& children() noexcept { return *children_; }
   /// Idempotent execs.
@@ -44,6 +47,10 @@ class Agent {
 
   /// /dev/null, open for reading and writing; -1 when this sandbox has none.
   int null_device() noexcept;
+
+  /// This agent's end of a sealed stream. Its key pair is made for the first one and lives as long as the agent: nobody
+  /// told the client of it, so a client that pins nothing is private against those who listen (docs/PROTOCOL.md).
+  Result<crypto::SecureChannel> sealed_channel();
 
   /// 256 KiB for one read or write; see Scratch. Do not hold it across a return to the loop.
   Scratch& scratch() noexcept { return scratch_; }
@@ -57,6 +64,7 @@ class Agent {
   Loop& loop_;
   Settings settings_;
   core::UniqueFd null_;
+  std::optional<Identity> identity_;
   Scratch scratch_{256 << 10};
   Scratch received_{256 << 10};   ///< bytes on their way into a session: handlers use scratch_ meanwhile
   std::unique_ptr<Children> children_;
@@ -66,6 +74,7 @@ class Agent {
 
 /// One session: makes operations for what the client opens and frees them. Knows no file descriptor: bytes are pushed in
 /// with receive() and leave through `write`, so that it also serves a session nested in a stream of another.
+/// Plain or sealed as the client chooses: nothing is said before its first bytes tell which.
 class Server final : public session::SessionHandler {
  public:
   /// Takes a prefix of the bytes and returns its length; 0: full, flush() is called when there is room.
@@ -82,6 +91,8 @@ class Server final : public session::SessionHandler {
   session::Session& session() noexcept { return session_; }
   int depth() const noexcept { return depth_; }
 
+  /// Speaks plain at once instead of waiting for what the client's first bytes tell. Before the first receive().
+  void speak_first() { endpoint_.emplace(session_); }
   /// Bytes from the peer. An error ended the session and every operation.
   Result<void> receive(ByteView bytes);
   /// Writes what is queued, as far as `write` takes it. Runs by itself before the loop sleeps, so that everything a turn
@@ -98,6 +109,7 @@ class Server final : public session::SessionHandler {
   void on_stream_closed(session::StreamId stream) override;
 
  private:
+  Result<void> feed(ByteView bytes);
   void schedule_tick();
   void free_operations();
 
@@ -110,7 +122,10 @@ class Server final : public session::SessionHandler {
   Loop::TimerId tick_timer_ = 0;
   core::TimePoint tick_at_ = core::TimePoint::max();
   bool blocked_ = false;
-  session::Session session_;   ///< last: destroyed first, while operations_ still exist
+  session::Session session_;   ///< destroyed early, while operations_ still exist
+  std::byte first_[crypto::kDialectBytes] = {};   ///< what came before the dialect was known
+  std::size_t first_size_ = 0;
+  std::optional<session::Endpoint> endpoint_;     ///< the session's bytes as they travel; none until then
 };
 
 /// A Server on a connected stream socket.

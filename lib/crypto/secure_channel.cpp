@@ -442,6 +442,17 @@ struct SecureChannel::Impl {
   }
 };
 
+Dialect dialect_of(ByteView first) noexcept {
+  // A length, 1 (a hello), three zeros: so far both look the same. What fits neither is left to the session to refuse.
+  static constexpr std::byte kHello[] = {std::byte{1}, std::byte{0}, std::byte{0}, std::byte{0}};
+  for (std::size_t i = 0; i < sizeof kHello; ++i) {
+    if (first.size() <= 4 + i) return Dialect::undecided;
+    if (first[4 + i] != kHello[i]) return Dialect::plain;
+  }
+  if (first.size() < kDialectBytes) return Dialect::undecided;
+  return first[kDialectBytes - 1] == static_cast<std::byte>(kMagic[0]) ? Dialect::sealed : Dialect::plain;
+}
+
 SecureChannel::SecureChannel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 SecureChannel::SecureChannel(SecureChannel&&) noexcept = default;
 SecureChannel& SecureChannel::operator=(SecureChannel&&) noexcept = default;

@@ -23,6 +23,13 @@ inline constexpr std::size_t kMaxHandshake = 256;          ///< payload bytes of
 inline constexpr std::uint64_t kRekeyRecords = 1 << 20;    ///< each direction takes a new key after so many records
 inline constexpr std::uint64_t kMaxRecords = std::uint64_t{1} << 48;  ///< hard stop, far from the end of the counter
 
+/// Bytes of a stream after which dialect_of() knows.
+inline constexpr std::size_t kDialectBytes = 9;
+enum class Dialect : std::uint8_t { undecided, plain, sealed };
+/// How the client of a stream speaks, from the first bytes it sent. A plain hello and a sealed one have the same type at
+/// the same place; behind it is a stream number of zero, or the word that opens a handshake.
+Dialect dialect_of(ByteView first) noexcept;
+
 /// The client's side of the agreement. Without a pin and without a key the stream is private, but whoever answers is
 /// trusted: compare fingerprint() afterwards.
 struct ClientTrust {

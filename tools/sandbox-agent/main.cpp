@@ -3,7 +3,9 @@
 /// Contract with whoever starts it: descriptor 3 (or `--fd N`) is a connected stream socket to the client; the environment
 /// is what commands start with; the current directory is where they start; SANDBOX_OOM_FD=4 in the environment names a
 /// descriptor with a line "oom_kill N"; SANDBOX_SCORE_FD=5 one of /proc/self/oom_score_adj, open for writing, so that the
-/// OOM killer prefers programs to the agent although /proc is read-only. Both are optional. Runs outside of sandboxes too (tests): nothing here depends on being process 1.
+/// OOM killer prefers programs to the agent although /proc is read-only; SANDBOX_OPEN_FILES=N is the limit of descriptors of
+/// each command, which the agent itself needs more of; SANDBOX_SPEAK_FIRST=1
+/// says that the client will not seal the stream, so that the hello need not wait for its first bytes. All are optional. Runs outside of sandboxes too (tests): nothing here depends on being process 1.
 /// Ends when the socket does, and takes every process below it along.
 #include <fcntl.h>
 #include <signal.h>
@@ -32,6 +34,8 @@ using sandbox::core::UniqueFd;
 constexpr int kDefaultSocket = 3;
 constexpr std::string_view kOomVariable = "SANDBOX_OOM_FD";
 constexpr std::string_view kScoreVariable = "SANDBOX_SCORE_FD";
+constexpr std::string_view kFilesVariable = "SANDBOX_OPEN_FILES";
+constexpr std::string_view kFirstVariable = "SANDBOX_SPEAK_FIRST";
 
 [[noreturn]] void usage() {
   constexpr std::string_view kText = "usage: sandbox-agent [--fd N], with a connected stream socket at descriptor N (3)\n";
@@ -87,9 +91,12 @@ int main(int argc, char** argv) {
   agent::Agent::Settings settings;
   settings.oom_counter = take_descriptor(kOomVariable);
   settings.oom_score = take_descriptor(kScoreVariable);
+  if (const char* text = ::getenv(kFilesVariable.data())) settings.open_files = core::parse_number<std::uint64_t>(text).value_or(0);
   settings.environment = agent::Environment::from(environ);
   settings.environment.unset(kOomVariable);
   settings.environment.unset(kScoreVariable);
+  settings.environment.unset(kFilesVariable);
+  settings.environment.unset(kFirstVariable);
   char workdir[4096];
   settings.workdir = ::getcwd(workdir, sizeof workdir) && workdir[0] == '/' ? workdir : "/";
   agent::Agent shared(loop, std::move(settings));
@@ -106,6 +113,7 @@ int main(int argc, char** argv) {
     started.ignore("said by the exit status");
     ::_exit(70);
   }
+  if (::getenv(kFirstVariable.data())) server.server().speak_first();
   loop.run();
   if (::getpid() != 1) shared.children().kill_descendants();   // with process 1 its whole namespace ends
   ::_exit(0);
