@@ -37,11 +37,13 @@ Result<RunningProcess> Process::spawn(Command cmd) { return RunningProcess::Stat
 
 namespace sandbox::api {
 
-ExitStatus to_status(const protocol::ExecOutcome& outcome) {
+Result<ExitStatus> to_status(const protocol::ExecOutcome& outcome) {
+  // An agent that names no cause we know did not tell how the program ended, and nobody else can.
+  if (outcome.cause < protocol::ExitCause::exited || outcome.cause > protocol::ExitCause::cancelled) {
+    return Error(ErrorCode::protocol, "the agent did not say how the program ended").with_operation("exec").with_origin(Origin::guest);
+  }
   ExitStatus status;
-  // An agent that names no cause we know did not tell how the program ended; "signalled" claims the least.
-  const bool known = outcome.cause >= protocol::ExitCause::exited && outcome.cause <= protocol::ExitCause::cancelled;
-  status.cause = known ? static_cast<ExitCause>(outcome.cause) : ExitCause::signalled;
+  status.cause = static_cast<ExitCause>(outcome.cause);
   status.exit_code = static_cast<int>(outcome.exit_code & 0xff);
   status.signal = static_cast<int>(outcome.signal & 0x7f);
   status.core_dumped = outcome.core_dumped;
@@ -81,7 +83,8 @@ void Exec::on_writable(session::Channel) { stdin_.pump(session(), stream()); }
 Result<ExecResult> Exec::make() {
   SANDBOX_TRY(const auto outcome, protocol::decode<protocol::ExecOutcome>(reply()));
   ExecResult result;
-  static_cast<ExitStatus&>(result) = to_status(outcome);
+  SANDBOX_TRY(const ExitStatus status, to_status(outcome));
+  static_cast<ExitStatus&>(result) = status;
   result.stdout_dropped += out_dropped_;
   result.stderr_dropped += err_dropped_;
   result.stdout_bytes_kept = std::move(out_);

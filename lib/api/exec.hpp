@@ -9,7 +9,8 @@
 namespace sandbox::api {
 
 /// What the agent says of a finished program, as the user sees it. Nothing in it is trusted beyond its type.
-ExitStatus to_status(const protocol::ExecOutcome& outcome);
+/// Errors: protocol, origin guest, when it does not say how the program ended: no exit code is invented.
+Result<ExitStatus> to_status(const protocol::ExecOutcome& outcome);
 
 /// Standard input given in advance: sends `text` as credit allows, then end of file.
 class StdinFeed {

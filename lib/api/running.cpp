@@ -127,8 +127,12 @@ void RunningProcess::State::on_writable(Channel) {
 void RunningProcess::State::ended() {
   stdin_open = false;
   if (error()) return;
-  if (auto outcome = protocol::decode<protocol::ExecOutcome>(reply())) status = api::to_status(*outcome);
-  else outcome.error().ignore("poll_status says so");
+  const auto read = [](ByteView text) -> Result<ExitStatus> {
+    SANDBOX_TRY(const auto outcome, protocol::decode<protocol::ExecOutcome>(text));
+    return api::to_status(outcome);
+  };
+  if (auto told = read(reply())) status = *told;
+  else told.error().ignore("poll_status says so");
 }
 
 void RunningProcess::State::drop_output() {
@@ -164,7 +168,7 @@ std::optional<Result<std::optional<OutputChunk>>> RunningProcess::State::poll_ou
 std::optional<Result<ExitStatus>> RunningProcess::State::poll_status() {
   if (!over()) return std::nullopt;
   if (error()) return Result<ExitStatus>(*error());
-  if (!status) return Result<ExitStatus>(Error(ErrorCode::protocol, "the agent's outcome cannot be read"));
+  if (!status) return Result<ExitStatus>(Error(ErrorCode::protocol, "the agent did not say how the program ended").with_origin(Origin::guest));
   ExitStatus told = *status;
   told.stdout_dropped += dropped_out;
   told.stderr_dropped += dropped_err;
