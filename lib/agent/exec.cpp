@@ -298,6 +298,7 @@ Result<void> ExecOperation::run(ProgramImage& image, int input, int output, int 
   request.terminal = terminal;
   request.mark = lineage_.mark;
   request.mark_limit = children.mark_limit();
+  request.open_files = context().server.agent().open_files();
   children.offer_to_oom_killer();
   auto pid = spawn(request);
   children.leave_oom_killer();

@@ -54,6 +54,10 @@ SANDBOX_NO_SANITIZE int run_child(void* argument) {
     const std::uint64_t limit[2] = {request.mark, request.mark_limit};   // struct rlimit64
     ::syscall(SYS_prlimit64, 0, RLIMIT_LOCKS, limit, nullptr);
   }
+  if (request.open_files != 0) {
+    const std::uint64_t limit[2] = {request.open_files, request.open_files};
+    if (::syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, limit, nullptr) != 0) goto failed;
+  }
   if (::syscall(SYS_chdir, request.workdir) != 0) {
     child.failed_step = Step::workdir;
     goto failed;

@@ -20,6 +20,7 @@ struct SpawnRequest {
   bool terminal = false;                ///< `input` becomes the controlling terminal
   std::uint64_t mark = 0;               ///< soft RLIMIT_LOCKS (see Lineage); 0: left as it is
   std::uint64_t mark_limit = 0;         ///< the hard one
+  std::uint64_t open_files = 0;         ///< RLIMIT_NOFILE, soft and hard; 0: the caller's own
 };
 
 /// Starts a program in a new session with empty signal mask and no other descriptors.

@@ -65,8 +65,10 @@ struct Configure {
   std::uint8_t bridge_prefix = 0;
   bool bridge_may_forward = true;        ///< may switch forwarding on (BridgeConfig::may_enable_forwarding)
   std::string lock_directory;            ///< where id ranges are locked; empty: /run/sandbox
+  bool benchmark_without_network_namespace = false;   ///< NativeOptions
   SANDBOX_FIELDS(SANDBOX_FIELD(1, namespace_backlog) SANDBOX_FIELD(2, cgroup_backlog) SANDBOX_FIELD(3, bridge_address)
-                 SANDBOX_FIELD(4, bridge_prefix) SANDBOX_FIELD(5, bridge_may_forward) SANDBOX_FIELD(6, lock_directory))
+                 SANDBOX_FIELD(4, bridge_prefix) SANDBOX_FIELD(5, bridge_may_forward) SANDBOX_FIELD(6, lock_directory)
+                 SANDBOX_FIELD(7, benchmark_without_network_namespace))
 };
 
 struct Configured {

@@ -8,6 +8,9 @@
 namespace sandbox::launcher {
 namespace {
 
+/// Descriptors process 1 may have, unless its programs may have more.
+constexpr std::uint64_t kAgentFiles = 4096;
+
 bool is_directory(const std::string& path) {
   struct stat info {};
   return ::lstat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
@@ -54,8 +57,10 @@ Result<std::shared_ptr<Recipe>> Recipe::make(launch::LaunchPlan plan, Base& base
   child.workdir = own.workdir.c_str();
   recipe->argv_ = {const_cast<char*>("sandbox-agent"), nullptr};
   child.argv = recipe->argv_.data();
-  for (const std::string& variable : own.environment) recipe->environment_.push_back(const_cast<char*>(variable.c_str()));
+  // What is for the agent comes first: it takes the first of a name.
   if (cgroups.has(os::Controller::memory)) recipe->environment_.push_back(const_cast<char*>("SANDBOX_OOM_FD=4"));
+  recipe->environment_.push_back(const_cast<char*>(recipe->keep("SANDBOX_OPEN_FILES=" + std::to_string(own.open_files))));
+  for (const std::string& variable : own.environment) recipe->environment_.push_back(const_cast<char*>(variable.c_str()));
   recipe->environment_.push_back(nullptr);
   child.environment = recipe->environment_.data();
   child.filter.len = static_cast<unsigned short>(own.filter.size() / sizeof(sock_filter));
@@ -68,7 +73,10 @@ Result<std::shared_ptr<Recipe>> Recipe::make(launch::LaunchPlan plan, Base& base
     ::getrlimit(resource, &now);
     recipe->limits_.push_back({resource, name, std::min<std::uint64_t>(most, now.rlim_max)});
   };
-  recipe->limits_.push_back({RLIMIT_NOFILE, "NOFILE", own.open_files});
+  // The agent lives under more than its programs, which it gives the plan's number when it starts them: 64 descriptors
+  // would not be enough to serve a caller who moves a few files at once.
+  limit(RLIMIT_NOFILE, "NOFILE", kAgentFiles);
+  recipe->limits_.back().most = std::max<std::uint64_t>(recipe->limits_.back().most, own.open_files);
   limit(RLIMIT_CORE, "CORE", 0);
   limit(RLIMIT_MSGQUEUE, "MSGQUEUE", 819200);
   limit(RLIMIT_MEMLOCK, "MEMLOCK", 65536);

@@ -242,6 +242,7 @@ Result<void> Server::configure(const launch::Request& request, std::vector<Uniqu
   launch::Configured answer;
   answer.pid = static_cast<std::uint32_t>(::getpid());
   answer.rootless = base_.rootless();
+  if (options_.benchmark_without_network_namespace) options_.namespace_backlog = 0;
   if (options_.lock_directory.empty()) options_.lock_directory = "/run/sandbox";
   {
     Base::HostView view(base_);
@@ -277,6 +278,8 @@ Result<void> Server::prepare(const launch::Request& request, std::vector<UniqueF
   SANDBOX_CHECK(launch::validate(plan));
   if (recipes_.size() >= launch::kMaxRecipes || recipes_.count(plan.recipe))
     return Error(ErrorCode::invalid_argument, "the recipe's number is taken, or there are too many").with_operation("native.plan");
+  if (plan.network == launch::NetworkMode::bridge && options_.benchmark_without_network_namespace)
+    return Error(ErrorCode::invalid_argument, "a bridge needs network namespaces").with_operation("native.network");
   if (plan.network == launch::NetworkMode::bridge && !bridge_) {
     if (base_.rootless())
       return Error(ErrorCode::failed_precondition, "Network::bridge needs root: packet filter and interfaces belong to the host").with_operation("native.network");
@@ -429,10 +432,11 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
     }
     SANDBOX_CHECK(sandbox.cgroups.limit(recipe->cgroup_limits()));
   }
-  if (spare_networks_.empty()) {
+  const bool has_network = !options_.benchmark_without_network_namespace;
+  if (has_network && spare_networks_.empty()) {
     SANDBOX_TRY(auto network, make_network_namespace());
     SANDBOX_TRY(sandbox.network, keep(std::move(network)));
-  } else {
+  } else if (has_network) {
     sandbox.network = std::move(spare_networks_.front());
     spare_networks_.pop_front();
   }
@@ -468,8 +472,11 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   int pidfd = -1;
   long pid;
   {
-    SANDBOX_TRY(auto inside, InsideNamespace::enter(sandbox.network.get()));
-    (void)inside;
+    std::optional<InsideNamespace> inside;
+    if (sandbox.network) {
+      SANDBOX_TRY(auto entered, InsideNamespace::enter(sandbox.network.get()));
+      inside.emplace(std::move(entered));
+    }
     pid = start_child(slot->state, slot->stack, kNamespaces, sandbox.cgroups ? sandbox.cgroups.v2_directory() : -1, pidfd);
   }
   if (pid < 0) return Error::from_errno(static_cast<int>(-pid), "native.clone");
@@ -651,9 +658,11 @@ Result<void> Server::stats(const launch::Request& request, std::vector<UniqueFd>
     answer.disk_used = static_cast<std::uint64_t>(disk.f_blocks - disk.f_bfree) * static_cast<std::uint64_t>(disk.f_bsize);
     answer.inodes_used = static_cast<std::uint64_t>(disk.f_files - disk.f_ffree);
   }
-  SANDBOX_TRY(auto network, interface_stats(sandbox->network.get()));
-  answer.rx_bytes = network.rx_bytes;
-  answer.tx_bytes = network.tx_bytes;
+  if (sandbox->network) {
+    SANDBOX_TRY(auto network, interface_stats(sandbox->network.get()));
+    answer.rx_bytes = network.rx_bytes;
+    answer.tx_bytes = network.tx_bytes;
+  }
   tidy_slots();
   answer.timings = sandbox->outcome.timings;
   reply(request.number, protocol::encode(answer));

@@ -229,7 +229,8 @@ class NativeRecipe final : public backend::Recipe {
     SANDBOX_TRY(auto created, protocol::decode<launch::Created>(as_bytes(answer->body)));
     if (answer->fds.size() != 2) return Error(ErrorCode::protocol, "the launcher's answer lacks descriptors").with_operation("native.launcher");
     auto instance = std::make_unique<NativeInstance>(launcher, expected_, created, std::move(answer->fds[0]), std::move(answer->fds[1]));
-    SANDBOX_CHECK(instance->wait_for_agent(deadline));
+    // One that waits for a sealed hello says nothing here; what kept it from starting shows in the handshake.
+    if (!expected_->sealed) SANDBOX_CHECK(instance->wait_for_agent(deadline));
     return std::unique_ptr<backend::Instance>(std::move(instance));
   }
 
@@ -298,6 +299,7 @@ Result<launch::LaunchPlan> compile(const SandboxSpec& spec, const backend::Resol
     environment[name] = value;
   }
   for (const auto& [name, value] : environment) plan.environment.push_back(name + "=" + value);
+  if (!spec.is_sealed()) plan.environment.push_back("SANDBOX_SPEAK_FIRST=1");  // else it waits for the client's first bytes
   plan.network = spec.network() == Network::bridge ? launch::NetworkMode::bridge : launch::NetworkMode::none;
   plan.memory = limits.memory().bytes();
   plan.cpu_quota = static_cast<std::uint32_t>(std::lround(limits.cpus() * 100000));
@@ -351,6 +353,8 @@ class NativeBackend final : public backend::Backend {
       SANDBOX_TRY(prepared, protocol::decode<launch::Prepared>(as_bytes(answer.body)));
     }
     auto expected = std::make_shared<Expectation>(plan, prepared);
+    expected->sealed = spec.is_sealed();
+    expected->benchmark_without_network_namespace = options_.benchmark_without_network_namespace;
     return std::shared_ptr<backend::Recipe>(std::make_shared<NativeRecipe>(std::move(launchers), plan.recipe, std::move(expected)));
   }
 
@@ -383,6 +387,7 @@ class NativeBackend final : public backend::Backend {
     configure.bridge_address = options_.bridge_address;
     configure.bridge_prefix = options_.bridge_prefix;
     configure.lock_directory = options_.lock_directory;
+    configure.benchmark_without_network_namespace = options_.benchmark_without_network_namespace;
     const std::uint32_t wanted = options_.launchers ? options_.launchers : std::clamp(std::thread::hardware_concurrency() / 2, 2u, 8u);
     Launchers started;
     for (const auto& launcher : launchers_)

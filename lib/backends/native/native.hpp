@@ -26,6 +26,9 @@ struct NativeOptions {
   std::vector<std::string> bridge_resolvers;
   /// Where id ranges are locked against other launchers; empty: /run/sandbox. The same for all on one host.
   std::string lock_directory;
+  /// For one benchmark, which compares with containers that have none: sandboxes stay in the host's network. Nothing
+  /// public leads here.
+  bool benchmark_without_network_namespace = false;
 };
 
 /// Starts nothing yet: launchers start with the first probe() or prepare(). Thread-safe. The result must be closed (or

@@ -21,6 +21,8 @@ struct Expectation {
   std::vector<std::string> mounts;              ///< mount points, sorted
   std::vector<protocol::KeyValue> namespaces;   ///< ours: the sandbox's must differ
   bool writable_root = false, bridge = false;
+  bool sealed = false;                          ///< the stream will be: the agent does not speak first
+  bool benchmark_without_network_namespace = false;
   std::uint64_t memory = 0;
 };
 
