@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -98,7 +99,14 @@ Ledger Ledger::take(const std::set<std::string>& directories) {
     ledger.mounts.insert(point);
   }
 
-  // The runtime puts its cgroups below a directory called "sandbox" on each hierarchy.
+  // The runtime puts its cgroups below sandbox/<launcher's pid>-<when> on each hierarchy. Those of a launcher that is
+  // alive and not ours belong to somebody else's runtime on this machine.
+  const std::map<int, std::string> family = descendants(::getpid());
+  const auto is_foreign = [&](const fs::path& path, const fs::path& top) {
+    const std::string owner = path.lexically_relative(top).begin()->string();
+    const int pid = std::atoi(owner.c_str());
+    return pid > 0 && !family.contains(pid) && fs::exists("/proc/" + std::to_string(pid));
+  };
   for (const auto& hierarchy : fs::directory_iterator("/sys/fs/cgroup", error)) {
     std::error_code inner;
     for (const fs::path& top : {hierarchy.path() / "sandbox", fs::path("/sys/fs/cgroup/sandbox")}) {
@@ -106,12 +114,12 @@ Ledger Ledger::take(const std::set<std::string>& directories) {
       for (auto it = fs::recursive_directory_iterator(top, fs::directory_options::skip_permission_denied, inner);
            it != fs::recursive_directory_iterator(); it.increment(inner)) {
         if (inner) break;
-        if (it->is_directory(inner)) ledger.cgroups.insert(it->path());
+        if (it->is_directory(inner) && !is_foreign(it->path(), top)) ledger.cgroups.insert(it->path());
       }
     }
   }
 
-  for (const auto& [pid, name] : descendants(::getpid())) {
+  for (const auto& [pid, name] : family) {
     ledger.processes.insert(std::to_string(pid) + " " + name);
     if (const std::string net = link_target("/proc/" + std::to_string(pid) + "/ns/net"); !net.empty()) namespaces.insert(net);
   }
@@ -133,7 +141,10 @@ std::string difference(const Ledger& before, const Ledger& after) {
   std::string out;
   compare(out, "fd", before.descriptors, after.descriptors);
   compare(out, "mount", before.mounts, after.mounts);
-  compare(out, "cgroup", before.cgroups, after.cgroups);
+  // Fewer than before is a launcher that swept what an earlier, killed one had left.
+  std::set<std::string> swept = before.cgroups;
+  std::erase_if(swept, [&](const std::string& path) { return !after.cgroups.contains(path); });
+  compare(out, "cgroup", swept, after.cgroups);
   compare(out, "process", before.processes, after.processes);
   compare(out, "link", before.links, after.links);
   compare(out, "file", before.files, after.files);

@@ -174,7 +174,7 @@ TEST(Ledger, AKilledLauncherLosesItsSandboxesAndTheRuntimeGoesOn) {
     Sandbox box = runtime.create().value();
     std::size_t launchers = 0;
     for (const auto& [pid, name] : descendants(::getpid())) {
-      if (name.starts_with("sandbox-launche") && ++launchers) ::kill(pid, SIGKILL);
+      if (name.starts_with("sandbox-launch") && ++launchers) ::kill(pid, SIGKILL);
     }
     ASSERT_GE(launchers, 1u);
     const auto lost = box.process().exec("true");

@@ -81,6 +81,7 @@ class RecordingStream final : public link::ByteStream {
   }
   int fd() const noexcept override { return inner_->fd(); }
   void shut_down() noexcept override { inner_->shut_down(); }
+  void close() noexcept override { inner_->close(); }
 
  private:
   std::unique_ptr<ByteStream> inner_;

@@ -1,6 +1,8 @@
 #include "link/link.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <atomic>
 #include <future>
@@ -330,6 +332,29 @@ TEST_F(Links, WaitersComeAndGoByDeadlineWithoutLosingAnswers) {
   }
   threads.clear();
   EXPECT_EQ(answered, 450);
+}
+
+TEST(LinkClose, GivesTheDescriptorBack) {
+  aio::Reactor reactor;
+  for (const bool waited_on : {false, true}) {
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends), 0);
+    const core::UniqueFd peer(ends[1]);
+    const auto link = Link::make(socket_stream(core::UniqueFd(ends[0])), session::Options(), reactor);
+    std::jthread waiter;
+    if (waited_on) {
+      std::latch waits(1);
+      waiter = std::jthread([&] {
+        bool first = true;
+        const auto done = link->wait_until([&] { return std::exchange(first, false) ? (waits.count_down(), false) : false; }, in(20s));
+        EXPECT_FALSE(done);
+      });
+      waits.wait();
+    }
+    link->close(Error(ErrorCode::cancelled, "test"));
+    if (waited_on) waiter.join();
+    EXPECT_EQ(::fcntl(ends[0], F_GETFD), -1) << waited_on;
+  }
 }
 
 }  // namespace
