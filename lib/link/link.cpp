@@ -26,6 +26,42 @@ constexpr std::size_t kBusyRead = 32 << 10;
 /// Reads the reactor does in a row before other links get their turn.
 constexpr int kReactorReads = 4;
 
+/// Room for one read. Taken when something has arrived and given back when it was dealt with, so that neither an idle link
+/// nor one that waits holds any: a thousand sandboxes share the few that are in use at a time.
+class ReadBuffer {
+ public:
+  ReadBuffer() noexcept = default;
+  ReadBuffer(const ReadBuffer&) = delete;
+  ~ReadBuffer() {
+    if (!memory_) return;
+    std::lock_guard lock(shelf().mutex);
+    if (shelf().count < kKept) shelf().free[shelf().count++] = std::move(memory_);
+  }
+  std::span<std::byte> take() {
+    if (!memory_) {
+      std::lock_guard lock(shelf().mutex);
+      if (shelf().count > 0) memory_ = std::move(shelf().free[--shelf().count]);
+    }
+    if (!memory_) memory_.reset(new std::byte[kReadBuffer]);
+    return {memory_.get(), kReadBuffer};
+  }
+  ByteView first(std::size_t count) const noexcept { return {memory_.get(), count}; }
+
+ private:
+  static constexpr std::size_t kKept = 4;
+  struct Shelf {
+    std::mutex mutex;
+    std::unique_ptr<std::byte[]> free[kKept];
+    std::size_t count = 0;
+  };
+  /// Never destroyed: links may outlive static objects.
+  static Shelf& shelf() {
+    static Shelf& only = *new Shelf;
+    return only;
+  }
+  std::unique_ptr<std::byte[]> memory_;
+};
+
 struct Waiter {
   bool (*done)(void*);
   void* context;
@@ -67,7 +103,7 @@ struct Link::Impl final : session::SessionHandler {
       if (ping->nonce == nonce) ping->answered = true;
   }
 
-  // All members below: under Link::mutex_, except `buffer`, which belongs to whoever holds the reading role.
+  // All members below: under Link::mutex_.
 
   /// Sends until the stream is full or nothing is left. A failed write does not end the session by itself: the peer's
   /// last words may still be there to read, and reading will find the end.
@@ -99,7 +135,7 @@ struct Link::Impl final : session::SessionHandler {
 
   /// Feeds what was read. Ends the session when `got` is an error, or when nothing came from a stream that cannot be
   /// written any more.
-  void take(const Result<std::size_t>& got) {
+  void take(const Result<std::size_t>& got, const ReadBuffer& buffer) {
     if (!got) {
       // For a sealed session the end must have been announced: otherwise somebody may have cut it off.
       if (endpoint.channel()) {
@@ -111,7 +147,7 @@ struct Link::Impl final : session::SessionHandler {
       if (write_error) fail(*write_error);
       return;
     }
-    if (auto fed = endpoint.receive(ByteView(buffer.data(), *got)); !fed) fail(fed.error());
+    if (auto fed = endpoint.receive(buffer.first(*got)); !fed) fail(fed.error());
   }
 
   /// Tells every other waiter what it now has. A done() may queue output, so sending comes after.
@@ -134,7 +170,6 @@ struct Link::Impl final : session::SessionHandler {
   session::Session session;
   session::Endpoint endpoint;  ///< the session's bytes as they travel, sealed or not
   aio::Reactor& reactor;
-  std::vector<std::byte> buffer = std::vector<std::byte>();
   std::optional<Error> error;        ///< the session is over
   std::optional<Error> write_error;  ///< nothing can be sent any more
   bool blocked = false;              ///< output is left and the stream is full
@@ -199,6 +234,15 @@ void Link::close(const Error& error) {
   if (impl_->error) return error.ignore("the session was over already");
   impl_->fail(error);
   impl_->tell_waiters(nullptr);
+  let_go();
+}
+
+/// Closes the stream of a session that is over, unless the leader polls it: it comes here itself.
+void Link::let_go() {
+  Impl& impl = *impl_;
+  if (!impl.error || impl.polling) return;
+  arm();  // takes it from the reactor
+  impl.stream->close();
 }
 
 Result<protocol::Hello> Link::handshake(core::TimePoint deadline) {
@@ -269,12 +313,11 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
   auto wakeup = impl.reactor.wakeup();
   if (!wakeup) return Result<bool>(std::move(wakeup).error());
   impl.wakeup.emplace(*std::move(wakeup));
-  if (impl.buffer.empty()) impl.buffer.resize(kReadBuffer);
 
   std::optional<Result<bool>> outcome;
   bool likely_more = false;
   while (!outcome) {
-    // Outside the lock: wait for bytes, for room or for somebody's wake-up, then read. Nobody else touches `buffer`.
+    // Outside the lock: wait for bytes, for room or for somebody's wake-up, then read.
     const auto until = std::min(deadline, impl.session.next_tick());
     const bool for_room = impl.polls_output = impl.blocked;
     const int fd = impl.stream->fd(), wake_fd = impl.wakeup->fd();
@@ -283,13 +326,14 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
     bool readable = likely_more;
     if (!readable) readable = wait_for_stream(fd, wake_fd, for_room, until);
     Result<std::size_t> got = std::size_t{0};
-    if (readable) got = impl.stream->read_some(impl.buffer);
+    ReadBuffer buffer;
+    if (readable) got = impl.stream->read_some(buffer.take());
     lock.lock();
     impl.polling = false;
     if (std::exchange(impl.woken, false)) impl.wakeup->drain();
 
     // After a bulk read the next one goes without poll; when that finds nothing, poll decides whether there is an end.
-    if (readable && !(likely_more && got && *got == 0)) impl.take(got);
+    if (readable && !(likely_more && got && *got == 0)) impl.take(got, buffer);
     likely_more = got && *got >= kBusyRead;
     const auto now = core::SteadyClock::now();
     if (now >= impl.session.next_tick()) impl.session.tick(now);
@@ -303,6 +347,7 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
   }
   impl.wakeup.reset();
   impl.polls_output = false;
+  let_go();
   return outcome;
 }
 
@@ -363,15 +408,16 @@ void Link::on_reactor(bool readable) {
   // A blocking caller reads and writes faster than we do; it arms us again when it leaves.
   if (!impl.waiters.empty()) return;
   if (readable && impl.attention > 0 && !impl.error) {
-    if (impl.buffer.empty()) impl.buffer.resize(kReadBuffer);
+    ReadBuffer buffer;
     for (int i = 0; i < kReactorReads && !impl.error; ++i) {
-      const auto got = impl.stream->read_some(impl.buffer);
-      impl.take(got);
+      const auto got = impl.stream->read_some(buffer.take());
+      impl.take(got, buffer);
       if (!got || *got < kBusyRead) break;
     }
   }
   impl.send_output();
-  arm();
+  if (impl.error) let_go();
+  else arm();
 }
 
 void Link::on_tick() {

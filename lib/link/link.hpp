@@ -32,6 +32,8 @@ class ByteStream {
   virtual int fd() const noexcept = 0;
   /// Makes blocked and later reads and writes fail. Thread-safe.
   virtual void shut_down() noexcept = 0;
+  /// Gives the descriptor back; nobody polls it any more. Later reads and writes fail.
+  virtual void close() noexcept = 0;
 };
 
 /// The stream over a connected, non-blocking socket.
@@ -85,7 +87,8 @@ class Link : public std::enable_shared_from_this<Link> {
     std::shared_ptr<Link> link_;
   };
 
-  /// Ends the session with `error` (handlers get on_lost) and shuts the stream down. Idempotent, thread-safe.
+  /// Ends the session with `error` (handlers get on_lost) and closes the stream: at once, or when a thread that just
+  /// polls it has left it. Idempotent, thread-safe.
   void close(const Error& error);
   bool failed() const;
   /// Whether the caller is the reactor thread, where nothing may block.
@@ -101,6 +104,7 @@ class Link : public std::enable_shared_from_this<Link> {
   std::optional<Result<bool>> lead(std::unique_lock<std::mutex>& lock, bool (*done)(void*), void* context,
                                    core::TimePoint deadline);
   void hand_over();
+  void let_go();
   void arm();
   void on_reactor(bool readable);
   void on_tick();

@@ -32,6 +32,7 @@ class SocketStream final : public ByteStream {
 
   int fd() const noexcept override { return socket_.get(); }
   void shut_down() noexcept override { ::shutdown(socket_.get(), SHUT_RDWR); }
+  void close() noexcept override { socket_.reset(); }
 
  private:
   /// Whatever the errno, to the caller a broken connection is one thing: the other side is gone.
