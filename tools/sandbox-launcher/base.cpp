@@ -135,6 +135,9 @@ Result<Base> Base::enter() {
     SANDBOX_CHECK(set_attributes(clone.get(), MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC));
     SANDBOX_CHECK(attach(clone.get(), AT_FDCWD, mask));
   }
+  base.lean_namespace_ = UniqueFd(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+  if (!base.lean_namespace_) return Error::from_errno(errno, kStep, "/proc/self/ns/mnt");
+  if (::unshare(CLONE_NEWNS) != 0) return Error::from_errno(errno, kStep, "unshare");
   base.own_namespace_ = UniqueFd(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
   base.root_ = UniqueFd(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   base.proc_ = UniqueFd(::open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -148,8 +151,8 @@ Result<Base> Base::enter() {
   return base;
 }
 
-Base::HostView::HostView(const Base& base)
-    : own_(base.own_namespace_.get()), entered_(::setns(base.host_namespace_.get(), CLONE_NEWNS) == 0) {}
+Base::HostView::HostView(const Base& base, const UniqueFd& where)
+    : own_(base.own_namespace_.get()), entered_(::setns(where.get(), CLONE_NEWNS) == 0) {}
 
 Base::HostView::~HostView() {
   if (entered_ && (::setns(own_, CLONE_NEWNS) != 0 || ::chdir("/") != 0)) ::_exit(70);

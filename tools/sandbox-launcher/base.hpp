@@ -18,7 +18,7 @@
 /// so it is kept small:
 ///   /proc          unobstructed
 ///   /trees/N       image trees, read-only
-///   /new /work     where a sandbox attaches its root and its writable file system before it pivots
+///   /new /work     where a sandbox attaches its root and its writable file system before it enters them
 ///   /lower/0 …     where it attaches overlay layers
 ///   /nothing /empty   what masks are made of
 namespace sandbox::launcher {
@@ -63,14 +63,24 @@ class Base {
   /// process ends, since going on in the wrong namespace is never right.
   class HostView {
    public:
-    explicit HostView(const Base& base);
+    explicit HostView(const Base& base) : HostView(base, base.host_namespace_) {}
     ~HostView();
     HostView(const HostView&) = delete;
     bool entered() const noexcept { return entered_; }
 
+   protected:
+    HostView(const Base& base, const core::UniqueFd& where);
+
    private:
     int own_;
     bool entered_;
+  };
+
+  /// The same for a mount namespace like ours, but without the image trees: children are cloned from it, so that what
+  /// they copy does not grow with the number of images, and none but their own is in their namespace.
+  class LeanView : public HostView {
+   public:
+    explicit LeanView(const Base& base) : HostView(base, base.lean_namespace_) {}
   };
 
   /// A clone of the host directory `path`, detached, with `attributes` (MOUNT_ATTR_*) on every mount in it.
@@ -85,7 +95,7 @@ class Base {
   Result<void> make_devices(int directory);
   Result<void> copy_host(const std::string& source, int directory, const std::string& path);
   bool rootless_ = false;
-  core::UniqueFd host_namespace_, own_namespace_, root_, proc_;
+  core::UniqueFd host_namespace_, lean_namespace_, own_namespace_, root_, proc_;
   std::vector<std::string> masks_;
   unsigned next_tree_ = 0;
 };

@@ -16,7 +16,7 @@ namespace sandbox::launcher {
 inline constexpr int kMaxJoins = 8, kMaxLowerLayers = 65, kMaxAttached = 16;
 
 /// Steps of the child, in order; also the index into `timings`.
-enum class Step : std::uint8_t { none, cgroup, identity, wait, root, writable, proc, pivot, locks, filter, exec, count };
+enum class Step : std::uint8_t { none, cgroup, identity, wait, root, writable, proc, enter, locks, filter, exec, count };
 
 /// A directory to make below /work before anything is mounted from it.
 struct NewDirectory {

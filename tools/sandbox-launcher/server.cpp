@@ -477,6 +477,8 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
       SANDBOX_TRY(auto entered, InsideNamespace::enter(sandbox.network.get()));
       inside.emplace(std::move(entered));
     }
+    Base::LeanView lean(base_);
+    if (!lean.entered()) return Error::from_errno(errno, "native.base", "setns");
     pid = start_child(slot->state, slot->stack, kNamespaces, sandbox.cgroups ? sandbox.cgroups.v2_directory() : -1, pidfd);
   }
   if (pid < 0) return Error::from_errno(static_cast<int>(-pid), "native.clone");
