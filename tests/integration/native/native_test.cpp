@@ -327,6 +327,15 @@ TEST_F(Native, MoreOpenFilesThanTheHostGrantsIsNamed) {
   EXPECT_THAT(failed.error().message(), HasSubstr("NOFILE"));
 }
 
+TEST_F(Native, FewOpenFilesBindProgramsAndNotTheAgent) {
+  auto kind = recipe(SandboxSpec().limits(Limits().open_files(16)));
+  auto made = kind->create(in(5s));
+  ASSERT_TRUE(made) << made.error().to_string();
+  const auto stream = (*made)->take_stream();
+  auto hello = hello_of(stream.get());
+  ASSERT_TRUE(hello) << hello.error().to_string();
+}
+
 TEST_F(Native, MissingImageIsNamed) {
   backend::ResolvedImage image;
   image.layers = {"/no/such/image"};
