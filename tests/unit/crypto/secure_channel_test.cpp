@@ -346,5 +346,19 @@ TEST_F(SecureChannelTest, RandomBytesNeverCrash) {
   }
 }
 
+TEST(Dialect, IsToldByTheNinthByte) {
+  auto client = SecureChannel::client({}).value();
+  const ByteView sealed = client.output();
+  std::byte plain[20] = {std::byte{49}, {}, {}, {}, std::byte{1}};
+  for (std::size_t size = 0; size < kDialectBytes; ++size) {
+    EXPECT_EQ(dialect_of(sealed.first(size)), Dialect::undecided) << size;
+    EXPECT_EQ(dialect_of(ByteView(plain).first(size)), Dialect::undecided) << size;
+  }
+  EXPECT_EQ(dialect_of(sealed.first(kDialectBytes)), Dialect::sealed);
+  EXPECT_EQ(dialect_of(ByteView(plain).first(kDialectBytes)), Dialect::plain);
+  plain[4] = std::byte{2};  // no hello at all: the session refuses it
+  EXPECT_EQ(dialect_of(ByteView(plain).first(5)), Dialect::plain);
+}
+
 }  // namespace
 }  // namespace sandbox::crypto
