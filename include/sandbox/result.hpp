@@ -49,10 +49,14 @@ class [[nodiscard]] Result {
   bool has_value() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return has_value(); }
 
-  /// The value; throws sandbox::Exception when there is none.
+  /// The value; throws sandbox::Exception when there is none. From a temporary it comes by value, so that
+  /// `for (auto& entry : box.fs().list("/root").value())` does not outlive what it walks over.
   T& value() & { return has_value() ? **this : (detail::throw_error(error()), **this); }
   const T& value() const& { return has_value() ? **this : (detail::throw_error(error()), **this); }
-  T&& value() && { return has_value() ? *std::move(*this) : (detail::throw_error(error()), *std::move(*this)); }
+  T value() && {
+    if (!has_value()) detail::throw_error(error());
+    return *std::move(*this);
+  }
 
   /// Unchecked: there must be a value.
   T& operator*() & { return *std::get_if<0>(&state_); }

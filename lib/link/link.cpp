@@ -129,6 +129,7 @@ struct Link::Impl final : session::SessionHandler {
 
   void fail(const Error& why) {
     if (!error) error.emplace(why);
+    else why.ignore("the session was over already");
     session.fail(why);
     stream->shut_down();
   }

@@ -24,7 +24,7 @@ void put_octal(char* field, std::size_t size, std::uint64_t value) {
 }
 
 void put_text(char* field, std::size_t size, std::string_view text) {
-  std::memcpy(field, text.data(), std::min(size, text.size()));
+  std::copy_n(text.begin(), std::min(size, text.size()), field);
 }
 
 /// One pax record; its length counts its own digits.

@@ -8,6 +8,11 @@
 namespace sbx {
 namespace {
 
+template <class T>
+bool refused(const sandbox::Result<T>& result) {
+  return !result && result.error().code() == sandbox::ErrorCode::invalid_argument;
+}
+
 using std::chrono::milliseconds;
 
 TEST(ParseSize, TakesPowersOf1024InAnyCase) {
@@ -57,8 +62,10 @@ TEST(ParseEnv, TakesTheCallersValueForANameAlone) {
   ::setenv("SBX_PARSE_TEST", "from here", 1);
   EXPECT_EQ(parse_env("SBX_PARSE_TEST").value().second, "from here");
   ::unsetenv("SBX_PARSE_TEST");
-  EXPECT_FALSE(parse_env("SBX_PARSE_TEST"));
-  EXPECT_FALSE(parse_env("=x"));
+  const auto unset = parse_env("SBX_PARSE_TEST");
+  ASSERT_FALSE(unset);
+  EXPECT_EQ(unset.error().code(), sandbox::ErrorCode::invalid_argument);
+  EXPECT_TRUE(refused(parse_env("=x")));
 }
 
 TEST(ParseTransfer, UploadSplitsAtTheLastColonAndDownloadAtTheFirst) {
@@ -83,15 +90,15 @@ TEST(ParseTransfer, CompletesRelativePathsAndDirectories) {
 
 TEST(ParseTransfer, RefusesAMissingSide) {
   for (const char* text : {"", "a", ":b", "a:"}) {
-    EXPECT_FALSE(parse_upload(text, "/root")) << text;
-    EXPECT_FALSE(parse_download(text, "/root")) << text;
+    EXPECT_TRUE(refused(parse_upload(text, "/root"))) << text;
+    EXPECT_TRUE(refused(parse_download(text, "/root"))) << text;
   }
 }
 
 TEST(ParseNetwork, KnowsTwoModes) {
   EXPECT_EQ(parse_network("none").value(), sandbox::Network::none);
   EXPECT_EQ(parse_network("bridge").value(), sandbox::Network::bridge);
-  EXPECT_FALSE(parse_network("host"));
+  EXPECT_TRUE(refused(parse_network("host")));
 }
 
 TEST(Text, JsonEscapesAndNests) {
