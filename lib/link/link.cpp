@@ -140,7 +140,10 @@ struct Link::Impl final : session::SessionHandler {
     if (!got) {
       // For a sealed session the end must have been announced: otherwise somebody may have cut it off.
       if (endpoint.channel()) {
-        if (auto ended = endpoint.finish(); !ended) return fail(ended.error());
+        if (auto ended = endpoint.finish(); !ended) {
+          got.ignore("that the end was not announced is the worse news");
+          return fail(ended.error());
+        }
       }
       return fail(got.error());
     }
