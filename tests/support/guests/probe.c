@@ -252,7 +252,7 @@ static int iopl_door(void) {
   return skipped("x86 only");
 #endif
 }
-static int nice_door(void) { errno = 0; int r = setpriority(PRIO_PROCESS, 0, -5); return verdict(r, "nice -5"); }
+static int nice_door(void) { return verdict(setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) - 1), "a better nice value"); }
 static int realtime_door(void) { struct sched_param p = {.sched_priority = 1}; return verdict(syscall(SYS_sched_setscheduler, 0, 1 /* FIFO */, &p), "SCHED_FIFO"); }
 static int rlimit_door(void) {
   struct rlimit now, more;

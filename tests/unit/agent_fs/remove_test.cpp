@@ -129,6 +129,7 @@ TEST_F(AgentFs, RemoveAllNeverFollowsADirectoryThatBecomesASymlink) {
       spit(dir / ("t/victim/sub/f" + std::to_string(i)), "x");
     }
     Swapper swapper(dir / "t/victim", outside.path());
+    while (swapper.swaps() == 0) std::this_thread::yield();  // it is at work before we begin
     auto call = agent.remove(dir / "t", true, true);
     swapper.stop();
     swaps += swapper.swaps();
