@@ -161,6 +161,15 @@ TEST(Ledger, AnEmbedderKilledWhileSavingLeavesNoHalfTemplate) {
   }
 }
 
+/// Code of the first error an exec meets. A process that was sent SIGKILL answers until it next runs, so the first few
+/// may well succeed.
+std::string ends_with(Sandbox& box) {
+  for (const auto start = std::chrono::steady_clock::now(); std::chrono::steady_clock::now() - start < 5s;) {
+    if (const auto result = box.process().exec("true"); !result) return std::string(name(result.error().code()));
+  }
+  return "nothing: it still runs";
+}
+
 TEST(Ledger, AKilledLauncherLosesItsSandboxesAndTheRuntimeGoesOn) {
   StateDirectory state;
   const Ledger before = Ledger::take();
@@ -177,9 +186,7 @@ TEST(Ledger, AKilledLauncherLosesItsSandboxesAndTheRuntimeGoesOn) {
       if (name.starts_with("sandbox-launch") && ++launchers) ::kill(pid, SIGKILL);
     }
     ASSERT_GE(launchers, 1u);
-    const auto lost = box.process().exec("true");
-    ASSERT_FALSE(lost);
-    EXPECT_EQ(name(lost.error().code()), "unavailable") << lost.error().to_string();
+    EXPECT_EQ(ends_with(box), "unavailable");
     bool recovered = false;
     for (const auto start = std::chrono::steady_clock::now(); !recovered && std::chrono::steady_clock::now() - start < 5s;) {
       auto again = runtime.create();
@@ -204,9 +211,7 @@ TEST(Ledger, AKilledAgentIsReportedAsLost) {
   }
   ASSERT_GT(agent, 0) << "no agent among our descendants";
   ::kill(agent, SIGKILL);
-  const auto result = box.process().exec("true");
-  ASSERT_FALSE(result);
-  EXPECT_EQ(name(result.error().code()), "unavailable") << result.error().to_string();
+  EXPECT_EQ(ends_with(box), "unavailable");
   EXPECT_OK(box.close());
   EXPECT_OK(runtime.close());
 }
