@@ -1,12 +1,20 @@
 # Third-party libraries, all from Debian 12 packages (scripts/install-deps) or from Conan/vcpkg elsewhere.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
-find_package(Boost 1.81 REQUIRED)            # header-only use: Asio
+find_package(Boost 1.81 REQUIRED)            # header-only use: Asio, Beast, JSON
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd)
 if(SANDBOX_RUNTIME)
   pkg_check_modules(seccomp REQUIRED IMPORTED_TARGET libseccomp)
   pkg_check_modules(archive REQUIRED IMPORTED_TARGET libarchive)
+endif()
+pkg_check_modules(simdjson REQUIRED IMPORTED_TARGET simdjson)
+pkg_check_modules(openssl REQUIRED IMPORTED_TARGET openssl)
+if(SANDBOX_DAEMON)
+  pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
+  pkg_check_modules(tomlplusplus REQUIRED IMPORTED_TARGET tomlplusplus)
+  pkg_check_modules(spdlog REQUIRED IMPORTED_TARGET spdlog)
+  pkg_check_modules(prometheus REQUIRED IMPORTED_TARGET prometheus-cpp-core)
 endif()
 if(SANDBOX_TESTS)
   find_package(GTest REQUIRED)

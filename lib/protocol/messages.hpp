@@ -297,7 +297,9 @@ struct EnvEntries {
 };
 struct SessionRequest {
   std::string dialect;                 ///< "v2" or "v1"
-  SANDBOX_FIELDS(SANDBOX_FIELD(1, dialect))
+  bool resumed = false;                ///< v1: the client comes back to a sandbox that waited for it: replay what was kept
+  std::uint32_t keep_ms = 0;           ///< v2, resumable: how long the session outlives this stream
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, dialect) SANDBOX_FIELD(2, resumed) SANDBOX_FIELD(3, keep_ms))
 };
 struct Empty {
   SANDBOX_FIELDS((void)self; (void)visit;)

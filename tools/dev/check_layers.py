@@ -18,8 +18,8 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"\n]+)[>"]', re.M)
 USES = re.compile(r'sandbox_add_module\s*\((.*?)\)', re.S)
 LEVEL2 = re.compile(r'^sandbox/(asio\.hpp|asio/.*|backend\.hpp)$')
 # Third-party headers that never appear in a public header (style.md, "Public headers").
-NEVER_PUBLIC = ('simdjson', 'zstd', 'sodium', 'seccomp', 'archive', 'nlohmann', 'openssl', 'CLI/')
-TOOL_MODULES = {'sandbox-agent': ['agent'], 'sandbox-launcher': ['launch']}
+NEVER_PUBLIC = ('simdjson', 'zstd', 'sodium', 'seccomp', 'archive', 'nlohmann', 'openssl', 'CLI/', 'toml++', 'spdlog', 'prometheus', 'sqlite3')
+TOOL_MODULES = {'sandbox-agent': ['agent'], 'sandbox-launcher': ['launch'], 'sandboxd': ['server']}
 
 
 def read_table(text):
