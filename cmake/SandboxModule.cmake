@@ -19,6 +19,19 @@ if(SANDBOX_SANITIZE)
   endif()
 endif()
 
+# Sanitized programs take several times as long; their tests may.
+if(SANDBOX_SANITIZE)
+  set(SANDBOX_TEST_TIMEOUT_FACTOR 5 CACHE STRING "Every test's time limit is multiplied by this")
+else()
+  set(SANDBOX_TEST_TIMEOUT_FACTOR 1 CACHE STRING "Every test's time limit is multiplied by this")
+endif()
+
+# sandbox_set_timeout(<test> <seconds>): the time limit of a test registered by hand.
+function(sandbox_set_timeout test seconds)
+  math(EXPR seconds "${seconds} * ${SANDBOX_TEST_TIMEOUT_FACTOR}")
+  set_tests_properties(${test} PROPERTIES TIMEOUT ${seconds})
+endfunction()
+
 function(sandbox_add_module)
   cmake_parse_arguments(arg "GUEST" "NAME" "SOURCES;USES;LINK" ${ARGN})
   set(target sandbox_${arg_NAME})
@@ -55,6 +68,7 @@ function(sandbox_add_test)
     set(arg_TIMEOUT 120)
   endif()
   add_test(NAME ${arg_NAME} COMMAND ${arg_NAME})
-  set_tests_properties(${arg_NAME} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+  sandbox_set_timeout(${arg_NAME} ${arg_TIMEOUT})
+  set_tests_properties(${arg_NAME} PROPERTIES LABELS "${arg_LABELS}"
     ENVIRONMENT "SANDBOX_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};SANDBOX_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()
