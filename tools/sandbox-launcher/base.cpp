@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 
 #include "os/beneath.hpp"
@@ -52,6 +53,16 @@ Result<void> enter_user_namespace() {
   return {};
 }
 
+/// Whether our root is the machine's: in a container's user namespace it may neither make device nodes nor use other ids.
+/// Counts as root when /proc does not tell; what then fails names itself.
+bool is_machine_root() {
+  char map[64] = {};
+  UniqueFd file(::open("/proc/self/uid_map", O_RDONLY | O_CLOEXEC));
+  if (!file || ::read(file.get(), map, sizeof map - 1) <= 0) return true;
+  unsigned inside = 1, outside = 1, count = 0;
+  return std::sscanf(map, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 && outside == 0 && count == 4294967295u;
+}
+
 Result<UniqueFd> new_tmpfs(unsigned attributes) {
   UniqueFd fs(os::fsopen("tmpfs", FSOPEN_CLOEXEC));
   if (!fs) return Error::from_errno(-fs.release(), kStep, "tmpfs");
@@ -91,7 +102,7 @@ MountedTree::~MountedTree() {
 
 Result<Base> Base::enter() {
   Base base;
-  if (::unshare(CLONE_NEWNS) != 0) {
+  if (!is_machine_root() || ::unshare(CLONE_NEWNS) != 0) {
     base.rootless_ = true;
     SANDBOX_CHECK(enter_user_namespace());
   }
