@@ -299,7 +299,8 @@ struct SessionRequest {
   std::string dialect;                 ///< "v2" or "v1"
   bool resumed = false;                ///< v1: the client comes back to a sandbox that waited for it: replay what was kept
   std::uint32_t keep_ms = 0;           ///< v2, resumable: how long the session outlives this stream
-  SANDBOX_FIELDS(SANDBOX_FIELD(1, dialect) SANDBOX_FIELD(2, resumed) SANDBOX_FIELD(3, keep_ms))
+  std::string sandbox;                 ///< v1: what the client calls this sandbox; said in session.resumed
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, dialect) SANDBOX_FIELD(2, resumed) SANDBOX_FIELD(3, keep_ms) SANDBOX_FIELD(4, sandbox))
 };
 struct Empty {
   SANDBOX_FIELDS((void)self; (void)visit;)
