@@ -126,6 +126,13 @@ Result<int> LocalBox::connect(std::uint16_t port, std::chrono::milliseconds time
   return socket.release();
 }
 
+Result<bool> LocalBox::listening(std::uint16_t port) {
+  SANDBOX_CHECK(usable());
+  const auto alive = instance();
+  if (!alive) return gone();
+  return alive->listening(port);
+}
+
 Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) {
   SANDBOX_CHECK(usable());
   if (port == 0) return Error(ErrorCode::invalid_argument, "port 0");
@@ -147,7 +154,9 @@ Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port
       std::this_thread::sleep_for(pause);
     }
     std::weak_ptr<LocalBox> weak = weak_from_this();
-    SANDBOX_TRY(auto relay, PortRelay::open(reactor(), runtime_->chores(), host_port, [weak, port]() -> Result<core::UniqueFd> {
+    PortRelayOptions options;
+    options.host_port = host_port;
+    SANDBOX_TRY(auto relay, PortRelay::open(reactor(), runtime_->chores(), options, [weak, port]() -> Result<core::UniqueFd> {
       const auto box = weak.lock();
       if (!box) return Error(ErrorCode::unavailable, "the sandbox is gone");
       return box->dial(port, core::SteadyClock::now() + std::chrono::seconds(2));

@@ -55,6 +55,8 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
   Result<ExposedPort> expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) override;
   Result<std::vector<ExposedPort>> exposed() override;
   Result<void> unexpose(std::uint16_t port) override;
+  /// Whether something listens on `port` inside; no connection is made. May block for a round trip to a launcher.
+  Result<bool> listening(std::uint16_t port);
   Result<void> close() override;
   bool closed() const noexcept override { return phase() == Phase::closed; }
 

@@ -1,7 +1,5 @@
 #include "runtime/port_relay.hpp"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -23,7 +21,6 @@ namespace {
 namespace asio = boost::asio;
 using asio::ip::tcp;
 
-constexpr std::size_t kMaxConnections = 256;
 constexpr std::size_t kBuffer = 64 << 10;
 
 /// Both ends of one relayed connection. Reactor thread only.
@@ -86,11 +83,14 @@ class Pair : public std::enable_shared_from_this<Pair> {
 }  // namespace
 
 struct PortRelay::Impl : std::enable_shared_from_this<PortRelay::Impl> {
-  Impl(aio::Reactor& loop, WorkerThreads& threads, Dial call)
-      : reactor(loop), workers(threads), dial(std::move(call)), acceptor(loop.context()), retry(loop.context()) {}
+  Impl(aio::Reactor& loop, WorkerThreads& threads, std::size_t most_connections, bool closes_excess, Dial call)
+      : reactor(loop), workers(threads), most(most_connections), close_excess(closes_excess), dial(std::move(call)),
+        acceptor(loop.context()), retry(loop.context()) {}
+
+  bool full() const noexcept { return most > 0 && pairs.size() >= most; }
 
   void accept() {
-    if (closed || accepting || pairs.size() >= kMaxConnections) return;
+    if (closed || accepting || (full() && !close_excess)) return;
     accepting = true;
     acceptor.async_accept([self = shared_from_this()](const boost::system::error_code& error, tcp::socket socket) {
       self->accepting = false;
@@ -101,6 +101,11 @@ struct PortRelay::Impl : std::enable_shared_from_this<PortRelay::Impl> {
           if (!cancelled) self->accept();
         });
         return;
+      }
+      if (self->full()) {
+        boost::system::error_code ignored;
+        socket.close(ignored);
+        return self->accept();
       }
       auto pair = std::make_shared<Pair>(std::move(socket), self->reactor.context(), [weak = self->weak_from_this()](Pair* done) {
         if (auto owner = weak.lock()) owner->ended(done);
@@ -141,6 +146,8 @@ struct PortRelay::Impl : std::enable_shared_from_this<PortRelay::Impl> {
 
   aio::Reactor& reactor;
   WorkerThreads& workers;
+  const std::size_t most;
+  const bool close_excess;
   Dial dial;
   tcp::acceptor acceptor;
   asio::steady_timer retry;
@@ -152,33 +159,30 @@ struct PortRelay::Impl : std::enable_shared_from_this<PortRelay::Impl> {
 
 PortRelay::PortRelay(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<PortRelay>> PortRelay::open(aio::Reactor& reactor, WorkerThreads& workers, std::uint16_t host_port,
+Result<std::unique_ptr<PortRelay>> PortRelay::open(aio::Reactor& reactor, WorkerThreads& workers, PortRelayOptions options,
                                                    Dial dial) {
-  core::UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (!socket) return Error::from_errno(errno, "runtime.expose");
+  boost::system::error_code error;
+  const auto address = asio::ip::make_address(options.host_address, error);
+  if (error) return Error(ErrorCode::invalid_argument, "not an address: \"" + options.host_address + "\"").with_operation("runtime.expose");
+  const tcp::endpoint wanted(address, options.host_port);
+  const std::string what = options.host_address + ":" + std::to_string(options.host_port);
+
+  core::UniqueFd socket(::socket(wanted.data()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket) return Error::from_errno(errno, "runtime.expose", what);
   const int on = 1;
   ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(host_port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const std::string what = "127.0.0.1:" + std::to_string(host_port);
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(socket.get(), 128) != 0) {
+  if (::bind(socket.get(), wanted.data(), static_cast<socklen_t>(wanted.size())) != 0 || ::listen(socket.get(), 128) != 0) {
     if (errno == EADDRINUSE)
       return Error(ErrorCode::already_exists, what + " is in use").with_operation("runtime.expose").with_errno(EADDRINUSE);
     return Error::from_errno(errno, "runtime.expose", what);
   }
-  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    return Error::from_errno(errno, "runtime.expose", what);
 
-  auto impl = std::make_shared<Impl>(reactor, workers, std::move(dial));
-  impl->port = ntohs(address.sin_port);
-  boost::system::error_code error;
-  impl->acceptor.assign(tcp::v4(), socket.get(), error);
+  auto impl = std::make_shared<Impl>(reactor, workers, options.max_connections, options.close_excess, std::move(dial));
+  impl->acceptor.assign(wanted.protocol(), socket.get(), error);
   if (error) return Error(ErrorCode::internal, what + ": " + error.message()).with_operation("runtime.expose");
   static_cast<void>(socket.release());
+  impl->port = impl->acceptor.local_endpoint(error).port();
+  if (error) return Error(ErrorCode::internal, what + ": " + error.message()).with_operation("runtime.expose");
   asio::post(reactor.context(), [impl] { impl->accept(); });
   return std::unique_ptr<PortRelay>(new PortRelay(std::move(impl)));
 }
