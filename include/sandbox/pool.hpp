@@ -29,6 +29,7 @@ struct RuntimeEvent {
     created, destroyed, lost,            ///< lost: the sandbox ended by itself (agent died, host killed it)
     pool_refilled, pool_member_replaced, pool_refill_failed,
     template_saved, template_removed, launcher_restarted,
+    adopted,                             ///< taken over from an earlier runtime
   };
   Kind kind = Kind::created;
   std::string sandbox_id;

@@ -53,6 +53,16 @@ class RuntimeOptions {
   RuntimeOptions& launchers(std::uint32_t count) & { return launchers_ = count, *this; }
   RuntimeOptions&& launchers(std::uint32_t count) && { return std::move(launchers(count)); }
 
+  /// Sandboxes that were handed out outlive this process, however it ends (SIGKILL included), until close(), until the
+  /// next runtime with the same state directory adopts them, or until nobody came for them for orphan_time(). What was
+  /// being made and what waited in a pool ends with this process. One persistent runtime per state directory at a time.
+  /// Under systemd: KillMode=process, or the launchers are killed with the service. Default: off.
+  RuntimeOptions& persistent(bool on = true) & { return persistent_ = on, *this; }
+  RuntimeOptions&& persistent(bool on = true) && { return std::move(persistent(on)); }
+  /// How long sandboxes live without a runtime; up to one day. Default 10 min.
+  RuntimeOptions& orphan_time(std::chrono::milliseconds time) & { return orphan_time_ = time, *this; }
+  RuntimeOptions&& orphan_time(std::chrono::milliseconds time) && { return std::move(orphan_time(time)); }
+
   const std::vector<std::pair<std::uint32_t, SandboxSpec>>& warm() const noexcept { return warm_; }
   std::uint32_t max_warm() const noexcept { return max_warm_; }
   std::uint32_t max_sandboxes() const noexcept { return max_sandboxes_; }
@@ -61,6 +71,8 @@ class RuntimeOptions {
   const EventCallback& on_event() const noexcept { return on_event_; }
   const LogCallback& on_log() const noexcept { return on_log_; }
   std::uint32_t launchers() const noexcept { return launchers_; }
+  bool is_persistent() const noexcept { return persistent_; }
+  std::chrono::milliseconds orphan_time() const noexcept { return orphan_time_; }
 
  private:
   std::vector<std::pair<std::uint32_t, SandboxSpec>> warm_;
@@ -71,6 +83,8 @@ class RuntimeOptions {
   EventCallback on_event_;
   LogCallback on_log_;
   std::uint32_t launchers_ = 0;
+  bool persistent_ = false;
+  std::chrono::milliseconds orphan_time_ = std::chrono::minutes(10);
 };
 
 /// How to make one sandbox.
@@ -99,15 +113,30 @@ struct HostReport {
   std::vector<std::string> unenforced;   ///< what this host cannot enforce, and what that means; one line each
 };
 
+/// A sandbox of an earlier runtime that this one could not take over.
+struct LostSandbox {
+  std::string id;
+  std::string reason;   ///< for people: "out of memory (1 killed)", "killed by signal 9", "seen from inside, …"
+};
+
+/// What a persistent runtime found when it opened.
+struct Adoption {
+  std::vector<Sandbox> sandboxes;        ///< usable at once, with the id and spec they were created with; paused ones stay paused
+  std::vector<LostSandbox> lost;
+};
+
 class RuntimeState;  // lib/runtime
 
 /// Makes sandboxes in this process: owns the launchers, the warm pools and the layer store. Move-only. Sandboxes must
 /// not outlive it: closing destroys those that are left. The embedding process is never forked and may have threads.
-/// If it dies, even by SIGKILL, every sandbox dies with it and nothing is left behind.
+/// If it dies, even by SIGKILL, every sandbox dies with it and nothing is left behind; unless it is persistent.
 class Runtime {
  public:
   /// Starts the launchers and begins to fill the pools (returns before they are full; see wait_warm).
-  /// Errors: unsupported (no user namespaces: says what to enable), not_found (helpers), unavailable.
+  /// A persistent one first takes over the sandboxes that an earlier runtime left (500 in a second on two cores).
+  /// Errors: unsupported (no user namespaces: says what to enable), not_found (helpers), unavailable, already_exists
+  /// (another persistent runtime works in the state directory), failed_precondition (library and helpers of different
+  /// builds).
   static Result<Runtime> open(RuntimeOptions options = RuntimeOptions());
   Runtime(Runtime&&) noexcept;
   Runtime& operator=(Runtime&&) noexcept;
@@ -133,6 +162,14 @@ class Runtime {
   Result<void> remove_template(const std::string& id);
 
   Result<HostReport> host() const;
+  /// The sandboxes taken over when this runtime opened; once, later calls return nothing. Destroying a handle destroys
+  /// its sandbox, so those not wanted are let go of. What is never taken lives until close(). Running processes, files
+  /// and environment are as they were; commands that were streaming to the earlier process lost their stream.
+  Adoption adopted();
+  /// Ends a persistent runtime like its death would, but tidily: sandboxes handed out go on for the next one to adopt,
+  /// pools and launchers without any end. Handles fail with failed_precondition from now on, and destroying them does
+  /// nothing. Errors: failed_precondition (not persistent, or closed).
+  Result<void> leave();
   /// Destroys every sandbox and ends the launchers. Idempotent; milliseconds.
   Result<void> close();
 

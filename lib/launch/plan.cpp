@@ -2,6 +2,8 @@
 
 #include <linux/filter.h>
 
+#include "protocol/build_id.hpp"
+
 namespace sandbox::launch {
 namespace {
 
@@ -88,6 +90,28 @@ Result<void> validate(const LaunchPlan& plan) {
       plan.filter.size() / sizeof(sock_filter) > kMaxFilter)
     return refuse("filter", "1 to 4096 whole instructions");
   return {};
+}
+
+Result<void> validate(const Persist& persist) {
+  if (!is_absolute(persist.path)) return refuse("persist.path", "not an absolute path");
+  if (persist.orphan_ms == 0 || persist.orphan_ms > kMaxOrphanMs) return refuse("persist.orphan_ms", "1 ms to one day");
+  return {};
+}
+
+Result<void> validate(const Commit& commit) {
+  if (commit.id == 0) return refuse("commit.id", "0 is no number");
+  if (commit.record.empty() || commit.record.size() > kMaxRecord) return refuse("commit.record", "1 byte to 64 KiB");
+  return {};
+}
+
+Error build_mismatch(std::string_view program, std::string_view theirs) {
+  std::string text(program);
+  text += " is build ";
+  text += theirs.empty() ? std::string_view("unknown (older)") : theirs.substr(0, 64);
+  text += ", this is build ";
+  text += protocol::build_id();
+  text += ": reinstall library, sandbox-launcher and sandbox-agent together";
+  return Error(ErrorCode::failed_precondition, std::move(text)).with_operation("native.build");
 }
 
 Reply failure(std::uint64_t number, const Error& error) {

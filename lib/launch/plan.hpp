@@ -22,10 +22,12 @@ inline constexpr std::size_t kMaxFilter = 4096;           ///< BPF instructions 
 inline constexpr std::size_t kMaxEnvironment = 64 << 10;  ///< bytes of all variables together
 inline constexpr std::size_t kMaxRecipes = 1024;
 inline constexpr std::uint32_t kIdsPerSandbox = 65536;
+inline constexpr std::size_t kMaxRecord = 64 << 10;       ///< bytes of a committed sandbox's record
+inline constexpr std::uint32_t kMaxOrphanMs = 24u * 3600 * 1000;
 
 enum class Kind : std::uint8_t {
   none = 0,
-  configure = 1,   ///< Configure + [agent]; Configured. First, and once
+  configure = 1,   ///< Configure + [agent]; Configured. First, and once per control connection
   prepare = 2,     ///< LaunchPlan; Prepared
   drop = 3,        ///< Drop; empty. Sandboxes made from it live on
   create = 4,      ///< Create; Created + [stream, pidfd]
@@ -38,6 +40,10 @@ enum class Kind : std::uint8_t {
   listening = 11,  ///< Port; Listening
   writable = 12,   ///< Target; Writable + [directory]
   ping = 13,       ///< empty; empty
+  persist = 14,    ///< Persist + [listening socket]; empty. Once, before the first recipe
+  commit = 15,     ///< Commit; empty. From now on the sandbox outlives the control connection
+  list = 16,       ///< List; Listed: the committed sandboxes
+  adopt = 17,      ///< Target; empty + [stream, pidfd]. The agent drops its client for the new stream
 };
 
 struct Request {
@@ -66,9 +72,10 @@ struct Configure {
   bool bridge_may_forward = true;        ///< may switch forwarding on (BridgeConfig::may_enable_forwarding)
   std::string lock_directory;            ///< where id ranges are locked; empty: /run/sandbox
   bool benchmark_without_network_namespace = false;   ///< NativeOptions
+  std::string build;                     ///< protocol::build_id() of the library; another one than the launcher's is refused
   SANDBOX_FIELDS(SANDBOX_FIELD(1, namespace_backlog) SANDBOX_FIELD(2, cgroup_backlog) SANDBOX_FIELD(3, bridge_address)
                  SANDBOX_FIELD(4, bridge_prefix) SANDBOX_FIELD(5, bridge_may_forward) SANDBOX_FIELD(6, lock_directory)
-                 SANDBOX_FIELD(7, benchmark_without_network_namespace))
+                 SANDBOX_FIELD(7, benchmark_without_network_namespace) SANDBOX_FIELD(8, build))
 };
 
 struct Configured {
@@ -78,8 +85,17 @@ struct Configured {
   bool idmap = false;                    ///< image trees are shown with root as owner
   std::vector<std::string> enforced;     ///< limits and locks, one word each
   std::vector<std::string> unenforced;   ///< "memory: why"
+  std::string build;                     ///< protocol::build_id() of the launcher
   SANDBOX_FIELDS(SANDBOX_FIELD(1, pid) SANDBOX_FIELD(2, rootless) SANDBOX_FIELD(3, landlock_abi) SANDBOX_FIELD(4, idmap)
-                 SANDBOX_FIELD(5, enforced) SANDBOX_FIELD(6, unenforced))
+                 SANDBOX_FIELD(5, enforced) SANDBOX_FIELD(6, unenforced) SANDBOX_FIELD(7, build))
+};
+
+/// Makes the launcher outlive its control connection: it then waits at the listening socket for another one, of the same
+/// user, while at least one committed sandbox lives or has ended unread. Whatever was not committed ends at once.
+struct Persist {
+  std::string path;                      ///< absolute; of the listening socket, which the launcher unlinks when it ends
+  std::uint32_t orphan_ms = 600'000;     ///< without a control connection for so long: everything is killed
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, path) SANDBOX_FIELD(2, orphan_ms))
 };
 
 enum class EntryKind : std::uint8_t {
@@ -202,15 +218,51 @@ struct Stats {
                  SANDBOX_FIELD(10, timings))
 };
 
+struct Commit {
+  std::uint64_t id = 0;
+  std::string record;                    ///< whatever the adopter needs to know of it; replaces an earlier one
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, id) SANDBOX_FIELD(2, record))
+};
+
+struct List {
+  std::uint64_t after = 0;               ///< sandboxes with greater ids only
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, after))
+};
+
+/// A committed sandbox, as its next owner finds it.
+struct Adoptable {
+  std::uint64_t id = 0;
+  std::uint32_t pid = 0, first_id = 0, address = 0, gateway = 0;   ///< as in Created
+  std::string record;                    ///< of its latest Commit
+  bool frozen = false;                   ///< its agent answers only after a thaw
+  bool ended = false;                    ///< by itself; `outcome` tells how
+  Outcome outcome;
+  std::uint64_t age_ms = 0;              ///< since its creation
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, id) SANDBOX_FIELD(2, pid) SANDBOX_FIELD(3, first_id) SANDBOX_FIELD(4, address)
+                 SANDBOX_FIELD(5, gateway) SANDBOX_FIELD(6, record) SANDBOX_FIELD(7, frozen) SANDBOX_FIELD(8, ended)
+                 SANDBOX_FIELD(9, outcome) SANDBOX_FIELD(10, age_ms))
+};
+
+struct Listed {
+  std::vector<Adoptable> sandboxes;      ///< ascending ids, as many as fit in a packet
+  bool more = false;                     ///< ask again after the last one
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, sandboxes) SANDBOX_FIELD(2, more))
+};
+
 struct Writable {
   std::uint32_t first_id = 0;
   SANDBOX_FIELDS(SANDBOX_FIELD(1, first_id))
 };
 
-/// Whether the launcher takes `plan`. Errors: invalid_argument naming the field.
+/// Whether the launcher takes it. Errors: invalid_argument naming the field.
 Result<void> validate(const LaunchPlan& plan);
+Result<void> validate(const Persist& persist);
+Result<void> validate(const Commit& commit);
 /// A relative path of plain components: no empty, "." or ".." part, no NUL, at most protocol::kMaxPath bytes.
 bool is_plain_relative(std::string_view path) noexcept;
+
+/// failed_precondition for a `program` that is of another build (protocol::build_id()) than this one.
+Error build_mismatch(std::string_view program, std::string_view theirs);
 
 /// Errors as a reply and back.
 Reply failure(std::uint64_t number, const Error& error);
