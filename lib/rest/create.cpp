@@ -68,7 +68,7 @@ void put(JsonWriter& json, const Labels& labels) {
   json.end_object();
 }
 
-std::string write(const CreateRequest& request) {
+std::string write(const CreateRequest& request, bool cold) {
   JsonWriter json;
   json.begin_object();
   if (!request.profile().empty()) json.member("profile", request.profile());
@@ -79,6 +79,7 @@ std::string write(const CreateRequest& request) {
   if (request.ttl().count() != 0) json.member("ttl", static_cast<std::int64_t>(request.ttl().count()));
   if (!request.labels().empty()) put(json.key("labels"), request.labels());
   if (request.spec()) put(json.key("spec"), *request.spec());
+  if (cold) json.member("cold", true);
   json.end_object();
   return std::move(json).take();
 }
@@ -94,6 +95,7 @@ Result<CreateBody> read_create(std::string_view json) {
       if (member.is("storage")) return member.into(body.storage);
       if (member.is("ttl")) return member.into(body.ttl);
       if (member.is("labels")) return member.into(body.labels);
+      if (member.is("cold")) return member.into(body.cold);
       if (member.is("spec") && !member.is_null()) {
         SANDBOX_TRY(body.spec, spec_of(member));
       }

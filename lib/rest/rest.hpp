@@ -67,8 +67,9 @@ struct CreateBody {
   std::int64_t ttl = 0;
   Labels labels;
   std::optional<SandboxSpec> spec;
+  bool cold = false;                       ///< make a fresh one even when a pool has one ready
 };
-std::string write(const CreateRequest& request);
+std::string write(const CreateRequest& request, bool cold = false);
 /// Errors: invalid_argument, also for an empty text. Does not check label sizes.
 Result<CreateBody> read_create(std::string_view json);
 
