@@ -205,13 +205,14 @@ TEST(AgentExec, StdinIsEmptyUnlessAskedFor) {
 
 TEST(AgentExec, DropsInputNobodyReads) {
   Harness harness;
-  auto request = shell_request("exec <&-; sleep 0.2; echo done");
+  auto request = shell_request("exec <&-; trap 'echo done; exit' USR1; echo ready; while :; do sleep 0.02; done");
   request.stdin_open = true;
   const auto call = harness.client->exec(request);
   call->feed(std::string(4 << 20, 'x'));
+  EXPECT_TRUE(harness.run_until([&] { return call->input.empty() && call->out == "ready\n"; }));
+  call->control(SIGUSR1);
   ASSERT_TRUE(harness.finish(call));
-  EXPECT_EQ(call->out, "done\n");
-  EXPECT_TRUE(call->input.empty());
+  EXPECT_EQ(call->out, "ready\ndone\n");
 }
 
 TEST(AgentExec, MergesStderrInOrder) {
