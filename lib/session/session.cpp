@@ -176,6 +176,8 @@ struct Session::Impl {
   void coalesce();
   void report_closed();
   void drained();
+  /// Only HELLO may leave now.
+  bool holding() const noexcept { return options_.hold_until_ready && !ready_; }
   bool may_send_data() const noexcept { return !options_.resumable || kept_bytes_ < options_.max_unacknowledged; }
   ByteView output();
   void sent(std::size_t count);
@@ -291,7 +293,7 @@ void Session::Impl::control(FrameHeader header, ByteView payload) {
     if (!payload.empty()) std::memcpy(chunk->payload(), payload.data(), payload.size());
     number(chunk);
     // Nothing reaches a lost transport; what is to be sent again goes first, in the order of the numbers.
-    if (!connected_ || resuming_) return;
+    if (!connected_ || resuming_ || holding()) return;
     if (again_ < again_end_) {
       again_end_ = numbered_;
       return;
@@ -551,7 +553,7 @@ ByteView Session::Impl::output() {
         offered_ = Offered::again;
         return kept_[again_ - kept_first_]->frame().subspan(again_position_);
       }
-    } else if (!resuming_) {
+    } else if (!resuming_ && !holding()) {
       flush_credit();
       if (ready_) coalesce();
       if (!error_ && !closed_.empty()) report_closed();
@@ -882,7 +884,15 @@ Result<void> Session::Impl::handle_hello(ByteView payload) {
   max_data_ = std::min(options_.max_data, peer_.max_frame);
   compress_ = options_.compress && std::find(peer_.capabilities.begin(), peer_.capabilities.end(), "zstd") !=
                                        peer_.capabilities.end();
+  const bool held = holding();
   ready_ = true;
+  if (held) {
+    if (!peer_.resumable) return broken("the peer's session cannot be resumed");
+    // What was to leave meanwhile was only kept: it leaves now, as if again.
+    again_ = kept_first_;
+    again_end_ = numbered_;
+    again_position_ = 0;
+  }
   std::vector<StreamId> early;
   for (auto& [id, stream] : streams_) {
     for (Tx& tx : stream->tx) tx.credit = peer_.window;
@@ -989,6 +999,7 @@ Session::Session(Role role, Options options, SessionHandler& handler)
     : impl_(std::make_unique<Impl>(role, std::move(options), handler)) {}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
 
 Result<void> Session::receive(ByteView bytes) { return impl_->receive(bytes); }
 ByteView Session::output() { return impl_->output(); }
@@ -1017,11 +1028,14 @@ void Session::tick(core::TimePoint now) {
     return;
   }
   if (++impl.silent_ticks_ > 3) {
+    if (impl.options_.resumable && (impl.peer_.resumable || impl.holding())) return;
     impl.fail(Error(ErrorCode::unavailable, "the peer is silent").with_retry(Retry::now), true);
     return;
   }
   impl.control({.type = FrameType::ping, .offset = kHeartbeat});
 }
+
+bool Session::silent() const noexcept { return impl_->silent_ticks_ > 3; }
 
 void Session::disconnected() {
   Impl& impl = *impl_;
@@ -1047,6 +1061,15 @@ void Session::disconnected() {
 Result<void> Session::resume() {
   Impl& impl = *impl_;
   if (impl.error_) return *impl.error_;
+  if (!impl.connected_ && impl.holding()) {
+    // The peer has nothing of ours that counts.
+    impl.connected_ = true;
+    impl.heard_hello_ = false;
+    impl.heard_ = true;
+    impl.silent_ticks_ = 0;
+    impl.say_hello(false);
+    return {};
+  }
   if (impl.connected_ || !impl.ready_ || !impl.options_.resumable || !impl.peer_.resumable) {
     return Error(ErrorCode::failed_precondition, "this session cannot be resumed");
   }

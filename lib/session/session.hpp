@@ -71,6 +71,8 @@ struct Options {
   bool resumable = false;                 ///< keep unacknowledged frames so that resume() is possible
   std::uint64_t max_unacknowledged = 8 << 20;  ///< resumable: bytes kept; output() pauses when full
   bool compress = false;                  ///< offer zstd for DATA (wide-area links)
+  bool hold_until_ready = false;          ///< client: nothing but HELLO leaves before the peer's HELLO came, so that a
+                                          ///< transport lost until then costs nothing: resume() then begins anew
   core::Duration heartbeat = {};          ///< PING when silent that long; dead after three. Zero: none
   protocol::Hello hello;                  ///< extra hello fields (facts, session_id)
 };
@@ -80,6 +82,7 @@ class Session {
   Session(Role role, Options options, SessionHandler& handler);
   ~Session();
   Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
 
   // -- bytes -------------------------------------------------------------------------------------------------------
   /// Bytes from the peer, in any fragmentation. An error ends the session (every handler got on_lost).
@@ -97,6 +100,9 @@ class Session {
   /// When tick() wants to be called next; TimePoint::max() for never.
   core::TimePoint next_tick() const noexcept;
   void tick(core::TimePoint now);
+  /// The peer did not answer three heartbeats. A session that can be resumed is not ended by that: its transport is as
+  /// good as lost, see disconnected().
+  bool silent() const noexcept;
 
   // -- resume (resumable sessions) ----------------------------------------------------------------------------------
   /// The transport is gone; keep state and wait for resume(). Streams stay open.

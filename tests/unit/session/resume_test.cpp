@@ -229,5 +229,75 @@ TEST(Resume, AnotherAgentIsNotMistakenForTheOldOne) {
   EXPECT_EQ(stream.lost, std::vector<ErrorCode>{ErrorCode::unavailable});
 }
 
+Options holding() {
+  Options options = resumable();
+  options.hold_until_ready = true;
+  return options;
+}
+
+TEST(Resume, AHeldSessionSendsOnlyItsHelloBeforeThePeers) {
+  Pair pair(holding(), resumable());
+  RecordingStream stream;
+  pair.open(stream);
+  pair.client.send_message(stream.id, "early");
+  const auto sent = frames_in(drain(pair.client));
+  ASSERT_EQ(sent.size(), 1u);
+  EXPECT_EQ(sent[0].header.type, FrameType::hello);
+}
+
+TEST(Resume, AHeldSessionMayLoseItsTransportAtAnyByte) {
+  Story whole(holding());
+  const std::size_t length = whole.run();
+  ASSERT_TRUE(whole.finished());
+  whole.check();
+  for (std::size_t cut = 0; cut <= length; cut += cut < 1000 ? 1 : 97) {
+    Story story(holding());
+    story.run(cut);
+    const bool fresh = !story.pair.client.ready();
+    story.pair.client.disconnected();
+    story.pair.client.resume().value();
+    if (fresh) {
+      // The agent forgets a session that nobody took up: another one answers.
+      ASSERT_TRUE(story.pair.agent_events.opens.empty()) << "an operation left before the agent's hello came, cut after " << cut;
+      story.pair.agent_events.peer.reset();
+      story.pair.agent = Session(Role::agent, Pair::named(resumable(), "0123456789abcdef"), story.pair.agent_events);
+    } else {
+      story.pair.agent.disconnected();
+      story.pair.agent.resume().value();
+    }
+    story.run();
+    ASSERT_TRUE(story.finished()) << "cut after " << cut;
+    story.check();
+    ASSERT_FALSE(::testing::Test::HasFailure()) << "cut after " << cut;
+  }
+}
+
+TEST(Resume, AHeldSessionRefusesAPeerThatKeepsNothing) {
+  Pair pair(holding(), {});
+  RecordingStream stream;
+  pair.open(stream);
+  pair.pump();
+  EXPECT_TRUE(pair.client.failed());
+  EXPECT_EQ(stream.lost, std::vector<ErrorCode>{ErrorCode::protocol});
+}
+
+TEST(Resume, SilenceEndsTheTransportNotTheSession) {
+  Options options = resumable();
+  options.heartbeat = std::chrono::seconds(1);
+  Pair pair(options, resumable());
+  pair.pump();
+  auto now = core::TimePoint() + std::chrono::hours(1);
+  for (int i = 0; i < 5; ++i, now += std::chrono::seconds(1)) {
+    EXPECT_FALSE(pair.client.silent()) << i;
+    pair.client.tick(now);
+  }
+  EXPECT_TRUE(pair.client.silent());
+  EXPECT_FALSE(pair.client.failed());
+  reconnect(pair);
+  pair.pump();
+  EXPECT_FALSE(pair.client.silent());
+  EXPECT_FALSE(pair.client.failed());
+}
+
 }  // namespace
 }  // namespace sandbox::session::test
