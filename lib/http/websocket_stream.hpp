@@ -4,6 +4,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include <sandbox/bytes.hpp>
 #include <sandbox/result.hpp>
@@ -18,15 +19,19 @@ class WebSocketStream {
   virtual ~WebSocketStream() = default;
   /// Reads what is there; 0: would block. Errors: unavailable at the end of the stream (see close_code), protocol.
   virtual Result<std::size_t> read_some(std::span<std::byte> buffer) = 0;
-  /// Writes what fits; 0: would block. Bytes of a frame that was begun come first: after a partial write the caller goes
-  /// on with the bytes that follow, as with a socket (it may offer more or fewer of them than before).
+  /// Writes what fits; 0: would block. After a partial write the caller goes on with the bytes that follow, as with a socket;
+  /// over TLS the last byte counted as not written may be on its way already, so it must be offered again unchanged.
   virtual Result<std::size_t> write_some(ByteView bytes) = 0;
   /// Pollable: readable when read_some may make progress, writable likewise. Over TLS, bytes already decrypted do not make
   /// it readable: call read_some until it returns 0 before polling.
   virtual int fd() const noexcept = 0;
-  /// Makes blocked and later reads and writes fail. Thread-safe. Sends a close frame (1000) first if it fits.
+  /// Sends a close frame, so that the server knows this end is on purpose (1000: the sandbox may go at once; a stream that
+  /// is merely cut may be resumed). Best effort: not in the middle of a frame, nor when the socket takes nothing; returns
+  /// whether it went out. Nothing can be written afterwards. Thread-safe.
+  virtual bool say_goodbye(std::uint16_t code = 1000, std::string_view reason = {}) noexcept = 0;
+  /// Makes blocked and later reads and writes fail. Thread-safe. Sends nothing: see say_goodbye().
   virtual void shut_down() noexcept = 0;
-  /// Gives the descriptor back. Sends a close frame (1000) first if none was sent and it fits.
+  /// Gives the descriptor back; nobody polls it any more. Sends nothing.
   virtual void close() noexcept = 0;
   /// The peer's close code: 0 while open, 1005 close frame without a code, 1006 connection lost without a close frame.
   virtual std::uint16_t close_code() const noexcept = 0;
