@@ -5,73 +5,17 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <optional>
 #include <utility>
-#include <vector>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/steady_timer.hpp>
-
-#include "session/endpoint.hpp"
+#include "link/link_impl.hpp"
 
 namespace sandbox::link {
 namespace {
 
-using boost::asio::posix::stream_descriptor;
-
-/// What one read may bring: two full DATA frames. Larger reads stop paying once the copy is longer than the call.
-constexpr std::size_t kReadBuffer = 256 << 10;
 /// A read that brought this much is followed by another without asking poll first: there is likely more.
 constexpr std::size_t kBusyRead = 32 << 10;
 /// Reads the reactor does in a row before other links get their turn.
 constexpr int kReactorReads = 4;
-
-/// Room for one read. Taken when something has arrived and given back when it was dealt with, so that neither an idle link
-/// nor one that waits holds any: a thousand sandboxes share the few that are in use at a time.
-class ReadBuffer {
- public:
-  ReadBuffer() noexcept = default;
-  ReadBuffer(const ReadBuffer&) = delete;
-  ~ReadBuffer() {
-    if (!memory_) return;
-    std::lock_guard lock(shelf().mutex);
-    if (shelf().count < kKept) shelf().free[shelf().count++] = std::move(memory_);
-  }
-  std::span<std::byte> take() {
-    if (!memory_) {
-      std::lock_guard lock(shelf().mutex);
-      if (shelf().count > 0) memory_ = std::move(shelf().free[--shelf().count]);
-    }
-    if (!memory_) memory_.reset(new std::byte[kReadBuffer]);
-    return {memory_.get(), kReadBuffer};
-  }
-  ByteView first(std::size_t count) const noexcept { return {memory_.get(), count}; }
-
- private:
-  static constexpr std::size_t kKept = 4;
-  struct Shelf {
-    std::mutex mutex;
-    std::unique_ptr<std::byte[]> free[kKept];
-    std::size_t count = 0;
-  };
-  /// Never destroyed: links may outlive static objects.
-  static Shelf& shelf() {
-    static Shelf& only = *new Shelf;
-    return only;
-  }
-  std::unique_ptr<std::byte[]> memory_;
-};
-
-struct Waiter {
-  bool (*done)(void*);
-  void* context;
-  std::condition_variable changed;
-};
-
-struct Ping {
-  std::uint64_t nonce = 0;
-  bool answered = false;
-};
 
 /// Sleeps until `stream` can be read or is broken (true), or can be written, or `wake` is readable, or `until` (false).
 bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until) {
@@ -90,116 +34,13 @@ bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until)
 
 }  // namespace
 
-struct Link::Impl final : session::SessionHandler {
-  Impl(std::unique_ptr<ByteStream> byte_stream, session::Options options, aio::Reactor& background,
-       std::optional<crypto::SecureChannel> channel)
-      : stream(std::move(byte_stream)),
-        session(session::Role::client, std::move(options), *this),
-        endpoint(channel ? session::Endpoint(session, *std::move(channel)) : session::Endpoint(session)),
-        reactor(background) {}
-
-  void on_pong(std::uint64_t nonce) override {
-    for (Ping* ping : pings)
-      if (ping->nonce == nonce) ping->answered = true;
-  }
-
-  // All members below: under Link::mutex_.
-
-  /// Sends until the stream is full or nothing is left. A failed write does not end the session by itself: the peer's
-  /// last words may still be there to read, and reading will find the end.
-  void send_output() {
-    while (!write_error) {
-      const ByteView bytes = endpoint.output();
-      if (bytes.empty()) break;
-      auto put = stream->write_some(bytes);
-      if (!put) {
-        write_error.emplace(std::move(put).error());
-        break;
-      }
-      if (*put == 0) {
-        blocked = true;
-        return;
-      }
-      endpoint.sent(*put);
-    }
-    blocked = false;
-    // Sealing can fail, too (a channel used up): the session has ended then.
-    if (session.failed() && !error) fail(Error(ErrorCode::unavailable, "the session ended while it was sending"));
-  }
-
-  void fail(const Error& why) {
-    if (!error) error.emplace(why);
-    else why.ignore("the session was over already");
-    session.fail(why);
-    stream->shut_down();
-  }
-
-  /// Feeds what was read. Ends the session when `got` is an error, or when nothing came from a stream that cannot be
-  /// written any more.
-  void take(const Result<std::size_t>& got, const ReadBuffer& buffer) {
-    if (!got) {
-      // For a sealed session the end must have been announced: otherwise somebody may have cut it off.
-      if (endpoint.channel()) {
-        if (auto ended = endpoint.finish(); !ended) {
-          got.ignore("that the end was not announced is the worse news");
-          return fail(ended.error());
-        }
-      }
-      return fail(got.error());
-    }
-    if (*got == 0) {
-      if (write_error) fail(*write_error);
-      return;
-    }
-    if (auto fed = endpoint.receive(buffer.first(*got)); !fed) fail(fed.error());
-  }
-
-  /// Tells every other waiter what it now has. A done() may queue output, so sending comes after.
-  void tell_waiters(const Waiter* except) {
-    for (Waiter* waiter : waiters) {
-      if (waiter == except || !(error || waiter->done(waiter->context))) continue;
-      if (waiter == leader) wake_leader();
-      else waiter->changed.notify_one();
-    }
-    send_output();
-  }
-
-  void wake_leader() {
-    if (!polling || woken) return;
-    woken = true;
-    wakeup->wake();
-  }
-
-  std::unique_ptr<ByteStream> stream;
-  session::Session session;
-  session::Endpoint endpoint;  ///< the session's bytes as they travel, sealed or not
-  aio::Reactor& reactor;
-  std::optional<Error> error;        ///< the session is over
-  std::optional<Error> write_error;  ///< nothing can be sent any more
-  bool blocked = false;              ///< output is left and the stream is full
-
-  std::vector<Waiter*> waiters;
-  Waiter* leader = nullptr;          ///< the waiter that reads
-  std::optional<aio::Reactor::Wakeup> wakeup;  ///< of the leader
-  bool polling = false;              ///< the leader is outside the lock
-  bool polls_output = false;         ///< and waits for room to write too
-  bool woken = false;                ///< and was woken already
-
-  std::uint64_t attention = 0;
-  std::optional<stream_descriptor> descriptor;  ///< registered only while needed: epoll would report every byte otherwise
-  bool read_armed = false;
-  bool write_armed = false;
-  std::optional<boost::asio::steady_timer> timer;
-  bool timer_armed = false;
-
-  std::vector<Ping*> pings;
-  std::uint64_t next_nonce = 1;
-};
-
 std::shared_ptr<Link> Link::make(std::unique_ptr<ByteStream> stream, session::Options options, aio::Reactor& reactor,
                                  std::optional<crypto::SecureChannel> channel) {
-  return std::shared_ptr<Link>(
-      new Link(std::make_unique<Impl>(std::move(stream), std::move(options), reactor, std::move(channel))));
+  auto impl = std::make_unique<Impl>(std::move(options), reactor, std::nullopt);
+  impl->stream = std::move(stream);
+  if (channel) impl->endpoint.emplace(impl->session, *std::move(channel));
+  else impl->endpoint.emplace(impl->session);
+  return std::shared_ptr<Link>(new Link(std::move(impl)));
 }
 
 Link::Link(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -209,7 +50,6 @@ Link::~Link() {
   if (impl_->descriptor) impl_->descriptor->release();
   if (!impl_->error) impl_->fail(Error(ErrorCode::cancelled, "the connection was closed"));
   impl_->error->ignore("the link is gone");
-  if (impl_->write_error) impl_->write_error->ignore("the link is gone");
 }
 
 session::Session& Link::session() noexcept { return impl_->session; }
@@ -246,7 +86,8 @@ void Link::let_go() {
   Impl& impl = *impl_;
   if (!impl.error || impl.polling) return;
   arm();  // takes it from the reactor
-  impl.stream->close();
+  if (impl.stream) impl.stream->close();
+  impl.next.reset();
 }
 
 Result<protocol::Hello> Link::handshake(core::TimePoint deadline) {
@@ -264,6 +105,7 @@ Result<core::Duration> Link::ping(core::TimePoint deadline) {
   with([&](session::Session& session) {
     ping.nonce = impl_->next_nonce++;
     impl_->pings.push_back(&ping);
+    if (impl_->reconnect) return impl_->send_pings();  // a lost one is sent again
     session.ping(ping.nonce);
   });
   auto answered = wait_until([&] { return ping.answered; }, deadline);
@@ -296,7 +138,7 @@ Result<bool> Link::wait_erased(bool (*done)(void*), void* context, core::TimePoi
       outcome.emplace(*impl.error);
     } else if (core::SteadyClock::now() >= deadline) {
       outcome.emplace(false);
-    } else if (!impl.leader) {
+    } else if (!impl.leader && !impl.down) {
       impl.leader = &self;
       outcome = lead(lock, done, context, deadline);
       impl.leader = nullptr;
@@ -320,14 +162,14 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
 
   std::optional<Result<bool>> outcome;
   bool likely_more = false;
-  while (!outcome) {
+  while (!outcome && !impl.down) {
     // Outside the lock: wait for bytes, for room or for somebody's wake-up, then read.
     const auto until = std::min(deadline, impl.session.next_tick());
     const bool for_room = impl.polls_output = impl.blocked;
     const int fd = impl.stream->fd(), wake_fd = impl.wakeup->fd();
     impl.polling = true;
     lock.unlock();
-    bool readable = likely_more;
+    bool readable = likely_more || impl.stream->pending();
     if (!readable) readable = wait_for_stream(fd, wake_fd, for_room, until);
     Result<std::size_t> got = std::size_t{0};
     ReadBuffer buffer;
@@ -336,12 +178,17 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
     impl.polling = false;
     if (std::exchange(impl.woken, false)) impl.wakeup->drain();
 
+    if (impl.down) {  // a writer found out first
+      got.ignore("that transport is given up");
+      if (impl.next) install(*std::exchange(impl.next, std::nullopt));
+      likely_more = false;
+      continue;
+    }
     // After a bulk read the next one goes without poll; when that finds nothing, poll decides whether there is an end.
     if (readable && !(likely_more && got && *got == 0)) impl.take(got, buffer);
     likely_more = got && *got >= kBusyRead;
     const auto now = core::SteadyClock::now();
-    if (now >= impl.session.next_tick()) impl.session.tick(now);
-    if (impl.session.failed() && !impl.error) impl.fail(Error(ErrorCode::unavailable, "the agent stopped answering"));
+    impl.tick(now);
     impl.tell_waiters(impl.leader);
     const bool holds = done(context);
     impl.send_output();
@@ -366,18 +213,32 @@ void Link::hand_over() {
 
 // ---- the reactor --------------------------------------------------------------------------------------------------------
 
+void Link::disarm() {
+  Impl& impl = *impl_;
+  if (!impl.descriptor) return;
+  impl.descriptor->release();  // aborts what was armed
+  impl.descriptor.reset();
+  impl.read_armed = impl.write_armed = false;
+}
+
 void Link::arm() {
   Impl& impl = *impl_;
-  const bool wants_read = impl.attention > 0 && !impl.error;
-  const bool wants_write = impl.blocked && !impl.write_error && !impl.error;
-  if (!wants_read && !wants_write) {
-    if (impl.descriptor) {
-      impl.descriptor->release();  // aborts what was armed
-      impl.descriptor.reset();
-      impl.read_armed = impl.write_armed = false;
+  const bool alive = !impl.error && !impl.down;
+  const bool wants_read = impl.attention > 0 && alive;
+  const bool wants_write = impl.blocked && !impl.write_error && alive;
+  // Nobody else would notice that an idle transport which can be replaced has died.
+  if ((wants_read || (impl.reconnect && alive)) && !impl.timer_armed) {
+    if (const auto tick = impl.session.next_tick(); tick != core::TimePoint::max()) {
+      impl.timer_armed = true;
+      if (!impl.timer) impl.timer.emplace(impl.reactor.context());
+      impl.timer->expires_at(tick);
+      impl.timer->async_wait([weak = weak_from_this()](boost::system::error_code error) {
+        if (error) return;
+        if (auto self = weak.lock()) self->on_tick();
+      });
     }
-    return;
   }
+  if (!wants_read && !wants_write) return disarm();
   if (!impl.descriptor) impl.descriptor.emplace(impl.reactor.context(), impl.stream->fd());
   if (wants_read && !impl.read_armed) {
     impl.read_armed = true;
@@ -393,16 +254,6 @@ void Link::arm() {
       if (auto self = weak.lock()) self->on_reactor(false);
     });
   }
-  const auto tick = impl.session.next_tick();
-  if (wants_read && tick != core::TimePoint::max() && !impl.timer_armed) {
-    impl.timer_armed = true;
-    if (!impl.timer) impl.timer.emplace(impl.reactor.context());
-    impl.timer->expires_at(tick);
-    impl.timer->async_wait([weak = weak_from_this()](boost::system::error_code error) {
-      if (error) return;
-      if (auto self = weak.lock()) self->on_tick();
-    });
-  }
 }
 
 void Link::on_reactor(bool readable) {
@@ -411,17 +262,20 @@ void Link::on_reactor(bool readable) {
   (readable ? impl.read_armed : impl.write_armed) = false;
   // A blocking caller reads and writes faster than we do; it arms us again when it leaves.
   if (!impl.waiters.empty()) return;
-  if (readable && impl.attention > 0 && !impl.error) {
-    ReadBuffer buffer;
-    for (int i = 0; i < kReactorReads && !impl.error; ++i) {
-      const auto got = impl.stream->read_some(buffer.take());
-      impl.take(got, buffer);
-      if (!got || *got < kBusyRead) break;
-    }
-  }
+  if (readable && impl.attention > 0 && !impl.error) impl.read_now();
   impl.send_output();
   if (impl.error) let_go();
   else arm();
+}
+
+/// Reads what is there, on the reactor.
+void Link::Impl::read_now() {
+  ReadBuffer buffer;
+  for (int i = 0; i < kReactorReads && !error && !down; ++i) {
+    const auto got = stream->read_some(buffer.take());
+    take(got, buffer);
+    if (!got || (*got < kBusyRead && !stream->pending())) break;
+  }
 }
 
 void Link::on_tick() {
@@ -429,11 +283,12 @@ void Link::on_tick() {
   Impl& impl = *impl_;
   impl.timer_armed = false;
   if (impl.error) return;
-  const auto now = core::SteadyClock::now();
-  if (now >= impl.session.next_tick()) impl.session.tick(now);
-  if (impl.session.failed()) impl.fail(Error(ErrorCode::unavailable, "the agent stopped answering"));
+  // While a caller waits it reads by itself.
+  if (impl.reconnect && impl.waiters.empty() && !impl.down) impl.read_now();
+  impl.tick(core::SteadyClock::now());
   impl.tell_waiters(nullptr);
-  if (impl.waiters.empty()) arm();
+  if (impl.error) let_go();
+  else if (impl.waiters.empty()) arm();
 }
 
 Link::Attention::Attention(std::shared_ptr<Link> link) : link_(std::move(link)) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -34,22 +35,56 @@ class ByteStream {
   virtual void shut_down() noexcept = 0;
   /// Gives the descriptor back; nobody polls it any more. Later reads and writes fail.
   virtual void close() noexcept = 0;
+  /// As shut_down(), but without a word to the peer, as if the line had been cut: it is to keep what it has.
+  virtual void drop() noexcept { shut_down(); }
+  /// read_some may have more although fd() is not readable: it was read ahead (TLS).
+  virtual bool pending() const noexcept { return false; }
 };
 
 /// The stream over a connected, non-blocking socket.
 std::unique_ptr<ByteStream> socket_stream(core::UniqueFd socket);
+
+/// A connected transport: the stream and, for a sealed session, the seal of this connection (the connecting end).
+struct Transport {
+  std::unique_ptr<ByteStream> stream;
+  std::optional<crypto::SecureChannel> channel;
+};
+
+/// How a link gets a transport, and another one when it lost that. The session survives: nothing is lost or doubled, and
+/// operations wait meanwhile, up to `window`.
+struct Reconnect {
+  using Done = std::function<void(Result<Transport>)>;
+  /// Begins to connect and returns at once; must not block. `known`: what the agent has shown before; a sealed transport
+  /// must show it again. `done` is called once, by any thread, but not by dial() itself. Errors: unavailable,
+  /// deadline_exceeded, resource_exhausted and internal are tried again; the others end the link.
+  std::function<void(core::TimePoint deadline, std::optional<Fingerprint> known, Done done)> dial;
+  core::Duration window = std::chrono::seconds(30);        ///< how long to try; zero: a lost transport ends the link
+  core::Duration dial_timeout = std::chrono::seconds(5);   ///< of one try
+  core::Duration first_pause = std::chrono::milliseconds(10);  ///< between the second and the third; then doubled
+  core::Duration longest_pause = std::chrono::seconds(1);
+};
 
 class Link : public std::enable_shared_from_this<Link> {
  public:
   /// `reactor` must outlive the link. With a `channel` (the connecting end) every byte is sealed by it.
   static std::shared_ptr<Link> make(std::unique_ptr<ByteStream> stream, session::Options options, aio::Reactor& reactor,
                                     std::optional<crypto::SecureChannel> channel = std::nullopt);
+  /// A link that connects by itself, now and whenever its transport is lost. `options.resumable` and `hold_until_ready`
+  /// are set. Give it a heartbeat: nobody else notices that an idle transport died.
+  static std::shared_ptr<Link> make(Reconnect reconnect, session::Options options, aio::Reactor& reactor);
   ~Link();
 
   /// Waits for the peer's hello. Errors: deadline_exceeded, unavailable, protocol.
   Result<protocol::Hello> handshake(core::TimePoint deadline);
   /// One round trip that overtakes bulk data. Errors: deadline_exceeded, unavailable.
   Result<core::Duration> ping(core::TimePoint deadline);
+
+  /// Of the agent at the other end of a sealed link, which proved it; waits for the handshake. Errors:
+  /// failed_precondition (not sealed), deadline_exceeded, unavailable, unauthenticated.
+  Result<Fingerprint> fingerprint(core::TimePoint deadline);
+  /// How many times a lost transport was replaced, and a session that the agent had forgotten begun anew.
+  std::uint64_t reconnects() const;
+  std::uint64_t renewals() const;
 
   /// Runs `action(session)` under the lock, then sends what it produced. Never blocks on the peer: what the stream does
   /// not take now is sent by whoever waits next, or by the reactor. Not to be called from a handler or a done().
@@ -106,8 +141,12 @@ class Link : public std::enable_shared_from_this<Link> {
   void hand_over();
   void let_go();
   void arm();
+  void disarm();
   void on_reactor(bool readable);
   void on_tick();
+  void dial(bool rested);
+  void dialled(std::uint64_t attempt, Result<Transport> got);
+  void install(Transport transport);
 
   mutable std::mutex mutex_;
   std::unique_ptr<Impl> impl_;

@@ -269,6 +269,7 @@ Session::Impl::Impl(Role role, Options options, SessionHandler& handler)
   options_.window = std::min(options_.window, kMaxOffset);
   options_.max_unacknowledged = std::max(options_.max_unacknowledged, kMinUnacknowledged);
   max_data_ = options_.max_data;
+  last_stream_ = options_.first_stream - 1;
   say_hello(false);
   options_.hello.facts.reset();  // said once
 }
@@ -1085,6 +1086,8 @@ Result<void> Session::resume() {
 }
 
 bool Session::ready() const noexcept { return impl_->ready_; }
+StreamId Session::last_stream() const noexcept { return impl_->last_stream_; }
+bool Session::online() const noexcept { return impl_->ready_ && impl_->connected_ && !impl_->resuming_ && !impl_->error_; }
 const protocol::Hello& Session::peer() const noexcept { return impl_->peer_; }
 
 StreamId Session::open(protocol::Method method, std::string params, StreamHandler* handler, std::string key) {

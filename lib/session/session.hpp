@@ -71,6 +71,7 @@ struct Options {
   bool resumable = false;                 ///< keep unacknowledged frames so that resume() is possible
   std::uint64_t max_unacknowledged = 8 << 20;  ///< resumable: bytes kept; output() pauses when full
   bool compress = false;                  ///< offer zstd for DATA (wide-area links)
+  StreamId first_stream = 1;              ///< client: number of the first stream
   bool hold_until_ready = false;          ///< client: nothing but HELLO leaves before the peer's HELLO came, so that a
                                           ///< transport lost until then costs nothing: resume() then begins anew
   core::Duration heartbeat = {};          ///< PING when silent that long; dead after three. Zero: none
@@ -112,6 +113,8 @@ class Session {
 
   // -- operations --------------------------------------------------------------------------------------------------
   bool ready() const noexcept;                   ///< peer's hello was accepted
+  /// There is a transport and, on it, the peer said where it stands: everything may leave now.
+  bool online() const noexcept;
   const protocol::Hello& peer() const noexcept;  ///< valid when ready()
   /// Client: opens a stream. The OPEN is queued even before ready(). `handler` as in StreamHandler.
   /// When it cannot be (session failed, params beyond kMaxRequest, numbers used up) the handler gets on_lost or on_end
@@ -141,6 +144,7 @@ class Session {
   void end(StreamId stream, protocol::End end);
   void ping(std::uint64_t nonce);
   std::size_t open_streams() const noexcept;
+  StreamId last_stream() const noexcept;         ///< the highest number used
 
  private:
   struct Impl;

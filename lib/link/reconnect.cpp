@@ -1,0 +1,173 @@
+#include <boost/asio/post.hpp>
+
+#include "link/link_impl.hpp"
+
+/// Links that connect by themselves. No thread waits here: dial() starts, dialled() goes on when there is an answer.
+namespace sandbox::link {
+namespace {
+
+/// A transport that held so long was a good one: after it the next try is made at once again.
+constexpr auto kStable = std::chrono::seconds(2);
+
+/// Whether another try may go better.
+bool may_pass(ErrorCode code) noexcept {
+  return code == ErrorCode::unavailable || code == ErrorCode::deadline_exceeded || code == ErrorCode::resource_exhausted ||
+         code == ErrorCode::internal;
+}
+
+}  // namespace
+
+std::shared_ptr<Link> Link::make(Reconnect reconnect, session::Options options, aio::Reactor& reactor) {
+  options.resumable = options.hold_until_ready = true;
+  auto impl = std::make_unique<Impl>(std::move(options), reactor, std::move(reconnect));
+  std::shared_ptr<Link> link(new Link(std::move(impl)));
+  Impl& made = *link->impl_;
+  made.self = link;
+  made.down = true;
+  made.give_up_at = core::SteadyClock::now() + std::max(made.reconnect->window, made.reconnect->dial_timeout);
+  link->dial(false);
+  return link;
+}
+
+void Link::Impl::lose(const Error& why) {
+  if (error || down) return why.ignore("the transport was lost already");
+  if (!reconnect || reconnect->window <= core::Duration::zero()) return fail(why);
+  const auto now = core::SteadyClock::now();
+  if (now - connected_at >= kStable) pause = {};
+  else lengthen_pause();
+  give_up_at = now + reconnect->window;
+  why.ignore("another transport takes its place");
+  if (write_error) write_error->ignore("the transport is given up");
+  write_error.reset();
+  session.disconnected();
+  down = true;
+  blocked = false;
+  for (Ping* ping : pings) ping->sent = false;
+  stream->drop();
+  // Not from here: the lock is held.
+  boost::asio::post(reactor.context(), [weak = self] {
+    if (auto link = weak.lock()) link->dial(false);
+  });
+}
+
+void Link::Impl::lengthen_pause() { pause = std::min(std::max(pause * 2, reconnect->first_pause), reconnect->longest_pause); }
+
+void Link::Impl::renew(const Error& why) {
+  const auto first = session.last_stream() + 1;
+  const Error lost = Error(ErrorCode::unavailable, "the agent lost the session").with_retry(Retry::now).with_cause(why);
+  lost.ignore("told to every stream");
+  session.fail(lost);
+  session::Options fresh = options;
+  fresh.first_stream = first;
+  session = session::Session(session::Role::client, std::move(fresh), *this);
+  begun = false;
+  ++renewals;
+  lose(Error(ErrorCode::unavailable, "the agent does not know the session any more"));
+}
+
+void Link::Impl::send_pings() {
+  if (!session.online()) return;
+  for (Ping* ping : pings)
+    if (!std::exchange(ping->sent, true)) session.ping(ping->nonce);
+}
+
+/// `rested`: the pause before this try is over.
+void Link::dial(bool rested) {
+  core::TimePoint deadline;
+  std::optional<Fingerprint> known;
+  std::uint64_t attempt = 0;
+  {
+    std::lock_guard lock(mutex_);
+    Impl& impl = *impl_;
+    if (impl.error || !impl.down) return;
+    if (!rested && impl.pause > core::Duration::zero()) {
+      if (!impl.retry) impl.retry.emplace(impl.reactor.context());
+      impl.retry->expires_after(impl.pause);
+      impl.retry->async_wait([weak = weak_from_this()](boost::system::error_code error) {
+        if (error) return;
+        if (auto self = weak.lock()) self->dial(true);
+      });
+      return;
+    }
+    deadline = std::min(impl.give_up_at, core::SteadyClock::now() + impl.reconnect->dial_timeout);
+    known = impl.seen;
+    attempt = ++impl.attempt;
+  }
+  impl_->reconnect->dial(deadline, known, [weak = weak_from_this(), attempt](Result<Transport> got) {
+    if (auto self = weak.lock()) self->dialled(attempt, std::move(got));
+    else got.ignore("nobody waits for it any more");
+  });
+}
+
+void Link::dialled(std::uint64_t attempt, Result<Transport> got) {
+  std::lock_guard lock(mutex_);
+  Impl& impl = *impl_;
+  if (impl.error || !impl.down || attempt != impl.attempt) return got.ignore("it came too late");
+  if (!got) {
+    const auto now = core::SteadyClock::now();
+    if (may_pass(got.error().code()) && now < impl.give_up_at) {
+      got.ignore("tried again");
+      impl.lengthen_pause();
+      boost::asio::post(impl.reactor.context(), [weak = weak_from_this()] {
+        if (auto self = weak.lock()) self->dial(false);
+      });
+      return;
+    }
+    Error over = may_pass(got.error().code()) ? Error(ErrorCode::unavailable, "the connection was lost and did not come back")
+                                              : Error(got.error().code(), "the sandbox cannot be reached any more");
+    impl.fail(std::move(over).with_cause(std::move(got).error()));
+    impl.tell_waiters(nullptr);
+    let_go();
+    return;
+  }
+  if (impl.polling) {
+    impl.next.emplace(*std::move(got));
+    impl.wake_leader();
+  } else {
+    install(*std::move(got));
+  }
+}
+
+void Link::install(Transport transport) {
+  Impl& impl = *impl_;
+  disarm();
+  impl.stream = std::move(transport.stream);
+  if (transport.channel) impl.endpoint.emplace(impl.session, *std::move(transport.channel));
+  else impl.endpoint.emplace(impl.session);
+  impl.down = false;
+  impl.connected_at = core::SteadyClock::now();
+  if (std::exchange(impl.begun, true)) {
+    ++impl.reconnects;
+    if (auto resumed = impl.session.resume(); !resumed) impl.fail(resumed.error());
+  }
+  impl.send_output();
+  // Whoever waits may read again; it takes one of them.
+  for (Waiter* waiter : impl.waiters) waiter->changed.notify_one();
+  if (impl.waiters.empty()) arm();
+}
+
+Result<Fingerprint> Link::fingerprint(core::TimePoint deadline) {
+  const auto channel = [this] { return impl_->endpoint ? impl_->endpoint->channel() : nullptr; };
+  SANDBOX_TRY(const bool known, wait_until([&] {
+                if (impl_->seen) return true;
+                if (impl_->down || !impl_->endpoint) return false;
+                return !channel() || channel()->established();
+              }, deadline));
+  if (!known) return Error(ErrorCode::deadline_exceeded, "no handshake with the agent").with_operation("link.fingerprint");
+  std::lock_guard lock(mutex_);
+  if (impl_->seen) return *impl_->seen;
+  if (!channel()) return Error(ErrorCode::failed_precondition, "this session is not sealed");
+  return channel()->fingerprint();
+}
+
+std::uint64_t Link::reconnects() const {
+  std::lock_guard lock(mutex_);
+  return impl_->reconnects;
+}
+
+std::uint64_t Link::renewals() const {
+  std::lock_guard lock(mutex_);
+  return impl_->renewals;
+}
+
+}  // namespace sandbox::link
