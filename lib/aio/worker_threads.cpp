@@ -1,9 +1,9 @@
-#include "runtime/worker_threads.hpp"
+#include "aio/worker_threads.hpp"
 
 #include <pthread.h>
 #include <signal.h>
 
-namespace sandbox::runtime {
+namespace sandbox::aio {
 
 std::thread start_thread(const std::string& name, std::function<void()> body) {
   sigset_t all, before;
@@ -56,4 +56,4 @@ void WorkerThreads::stop() {
   }
 }
 
-}  // namespace sandbox::runtime
+}  // namespace sandbox::aio
