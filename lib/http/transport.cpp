@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 
@@ -118,6 +119,8 @@ Result<TlsContext> TlsContext::client(const std::string& ca_file) {
   return made;
 }
 
+void Transport::note_errno() noexcept { std::atomic_ref(errno_).store(errno); }
+
 void Transport::FreeSsl::operator()(ssl_st* ssl) const noexcept { SSL_free(ssl); }
 
 Result<void> Transport::attach(const TlsContext& context) {
@@ -162,7 +165,7 @@ Transport::State Transport::tls_state(int result) noexcept {
     case SSL_ERROR_WANT_WRITE: return State::want_write;
     case SSL_ERROR_ZERO_RETURN: return State::closed;
     default:
-      errno_ = errno;
+      note_errno();
       tls_error_ = ERR_peek_error();
       ERR_clear_error();
       return State::failed;
@@ -183,13 +186,21 @@ Transport::Moved Transport::read(std::span<std::byte> buffer) {
     if (result == 1) return {State::ok, got};
     return {tls_state(result), 0};
   }
+  const iovec one = {buffer.data(), buffer.size()};
+  return read_pieces({&one, 1});
+}
+
+Transport::Moved Transport::read_pieces(std::span<const iovec> pieces) {
+  msghdr message{};
+  message.msg_iov = const_cast<iovec*>(pieces.data());
+  message.msg_iovlen = pieces.size();
   for (;;) {
-    const auto got = ::recv(socket_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+    const auto got = ::recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (got > 0) return {State::ok, static_cast<std::size_t>(got)};
     if (got == 0) return {State::closed, 0};
     if (errno == EAGAIN || errno == EWOULDBLOCK) return {State::want_read, 0};
     if (errno == EINTR) continue;
-    errno_ = errno;
+    note_errno();
     return {State::failed, 0};
   }
 }
@@ -223,7 +234,7 @@ Transport::Moved Transport::write(std::span<const iovec> pieces) {
     if (put >= 0) return {State::ok, static_cast<std::size_t>(put)};
     if (errno == EAGAIN || errno == EWOULDBLOCK) return {State::want_write, 0};
     if (errno == EINTR) continue;
-    errno_ = errno;
+    note_errno();
     return {State::failed, 0};
   }
 }
@@ -261,8 +272,8 @@ Error Transport::failure() const {
     }
     if (tls_error_ != 0) return Error(ErrorCode::unavailable, "TLS: " + tls_text(tls_error_)).with_operation("http.tls");
   }
-  if (errno_ != 0) {
-    return Error(ErrorCode::unavailable, "the connection broke").with_operation("http.socket").with_errno(errno_);
+  if (const int cause = std::atomic_ref(errno_).load(); cause != 0) {
+    return Error(ErrorCode::unavailable, "the connection broke").with_operation("http.socket").with_errno(cause);
   }
   return Error(ErrorCode::unavailable, "the other end closed the connection").with_operation("http.socket");
 }

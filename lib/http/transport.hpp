@@ -31,7 +31,8 @@ class TlsContext {
   std::shared_ptr<ssl_ctx_st> context_;
 };
 
-/// A connected non-blocking stream socket, plain or under TLS. Not thread-safe.
+/// A connected non-blocking stream socket, plain or under TLS. Not thread-safe, but that a plain one may be read and written
+/// at the same time.
 class Transport {
  public:
   Transport() noexcept = default;
@@ -55,6 +56,8 @@ class Transport {
   State handshake();
 
   Moved read(std::span<std::byte> buffer);
+  /// The same into several pieces, for a plain socket.
+  Moved read_pieces(std::span<const iovec> pieces);
   /// Writes the pieces in order. Under TLS an attempt that could not move everything must be repeated with the same bytes.
   Moved write(std::span<const iovec> pieces);
   /// Bytes were received and decrypted already: read() yields them although the descriptor is not readable.
@@ -79,10 +82,11 @@ class Transport {
   };
   Result<void> attach(const TlsContext& context);
   State tls_state(int result) noexcept;
+  void note_errno() noexcept;
 
   core::UniqueFd socket_;
   std::unique_ptr<ssl_st, FreeSsl> ssl_;
-  int errno_ = 0;
+  mutable int errno_ = 0;  ///< through atomic_ref: reader and writer may both fail
   unsigned long tls_error_ = 0;
 };
 

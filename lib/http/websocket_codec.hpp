@@ -60,6 +60,8 @@ class FrameDecoder {
   /// of data may be empty only where its message ends. After close or error nothing more is decoded.
   Event next(std::span<std::byte>& input) noexcept;
 
+  /// Payload bytes of the current data frame still to come: so many may be read without a header among them.
+  std::uint64_t data_remaining() const noexcept { return in_frame_ && opcode_ < Opcode::close ? remaining_ : 0; }
   /// Whether the last byte taken was the last of a message or control frame.
   bool between_messages() const noexcept { return !in_message_ && header_size_ == 0 && remaining_ == 0; }
 
