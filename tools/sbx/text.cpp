@@ -1,7 +1,9 @@
 #include "text.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 namespace sbx {
 
@@ -99,6 +101,30 @@ std::string human_size(std::uint64_t bytes) {
   char text[32];
   std::snprintf(text, sizeof text, unit == 0 || value == std::floor(value) ? "%.0f %s" : "%.1f %s", value, kUnits[unit]);
   return text;
+}
+
+std::string column_size(std::uint64_t bytes) {
+  if (bytes < 1024) return std::to_string(bytes) + " B";
+  static constexpr const char* kUnits[] = {"KiB", "MiB", "GiB"};
+  double value = static_cast<double>(bytes) / 1024;
+  std::size_t unit = 0;
+  // As it will be printed: 1023.96 KiB would otherwise come out as "1024.0 KiB".
+  for (; value >= 1023.95 && unit + 1 < std::size(kUnits); ++unit) value /= 1024;
+  char text[40];
+  std::snprintf(text, sizeof text, "%.1f %s", value, kUnits[unit]);
+  return text;
+}
+
+std::string human_age(std::chrono::seconds time) {
+  const auto total = std::max<std::int64_t>(0, time.count());
+  static constexpr std::pair<std::int64_t, char> kUnits[] = {{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}};
+  for (std::size_t i = 0; i + 1 < std::size(kUnits); ++i) {
+    const auto [size, letter] = kUnits[i];
+    if (total < size) continue;
+    const auto rest = total % size / kUnits[i + 1].first;
+    return std::to_string(total / size) + letter + (rest == 0 ? "" : std::to_string(rest) + kUnits[i + 1].second);
+  }
+  return std::to_string(total) + "s";
 }
 
 std::string human_time(std::chrono::nanoseconds time) {

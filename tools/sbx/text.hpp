@@ -14,8 +14,12 @@ namespace sbx {
 bool is_utf8(std::string_view text) noexcept;
 std::string base64(std::string_view bytes);
 
-/// "3.2 MiB"
+/// "3.2 MiB", "512 MiB"
 std::string human_size(std::uint64_t bytes);
+/// "3.2 MiB", "512.0 MiB", "17 B": one decimal from KiB on, at most GiB.
+std::string column_size(std::uint64_t bytes);
+/// "12s", "5m12s", "3h5m", "2d4h"
+std::string human_age(std::chrono::seconds time);
 /// "1.25 ms", "3.10 s"
 std::string human_time(std::chrono::nanoseconds time);
 
@@ -38,6 +42,8 @@ class Json {
   Json& add_null(std::string_view key) { return raw(key, "null"); }
   /// `bytes` as a string; when they are not UTF-8 as "<key>_base64", with the readable rest under `key`.
   Json& add_bytes(const std::string& key, std::string_view bytes);
+  /// `json` as it is: one JSON value from somebody who writes only those.
+  Json& add_json(std::string_view key, std::string_view json) { return raw(key, json); }
   Json& push(std::string_view text);
   Json& push(const Json& value);
 

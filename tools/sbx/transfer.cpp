@@ -1,19 +1,15 @@
 #include "transfer.hpp"
 
 #include <cerrno>
-#include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
 #include <filesystem>
-#include <mutex>
 #include <sys/stat.h>
-#include <thread>
 #include <unistd.h>
 #include <utility>
 
-#include "text.hpp"
+#include "progress.hpp"
 
 namespace sbx {
 
@@ -35,56 +31,6 @@ class File {
 
  private:
   int fd_;
-};
-
-/// One line on standard error, redrawn ten times a second by a thread of its own, from the first quarter second on.
-/// `total` 0: not known, then only the time runs.
-class Progress {
- public:
-  Progress(bool show, std::string label, std::uint64_t total) : label_(std::move(label)), total_(total) {
-    if (show) thread_ = std::thread([this] { run(); });
-  }
-  ~Progress() {
-    {
-      const std::scoped_lock lock(mutex_);
-      done_ = true;
-    }
-    changed_.notify_one();
-    if (thread_.joinable()) thread_.join();
-  }
-  Progress(const Progress&) = delete;
-  void advance(std::uint64_t bytes) { moved_ += bytes; }
-
- private:
-  void run() {
-    const auto begin = std::chrono::steady_clock::now();
-    std::unique_lock lock(mutex_);
-    auto wait = std::chrono::milliseconds(250);
-    bool drawn = false;
-    while (!changed_.wait_for(lock, wait, [&] { return done_; })) {
-      wait = std::chrono::milliseconds(100);
-      drawn = true;
-      const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-      const auto moved = moved_.load();
-      if (total_ == 0) {
-        std::fprintf(stderr, "\r\033[K%s  %.1f s", label_.c_str(), seconds);
-      } else {
-        const int width = static_cast<int>(static_cast<double>(moved) / static_cast<double>(total_) * 24);
-        std::fprintf(stderr, "\r\033[K%s  [%-24.*s] %s of %s, %s/s", label_.c_str(), std::min(width, 24),
-                     "########################", human_size(moved).c_str(), human_size(total_).c_str(),
-                     human_size(static_cast<std::uint64_t>(static_cast<double>(moved) / seconds)).c_str());
-      }
-    }
-    if (drawn) std::fputs("\r\033[K", stderr);
-  }
-
-  std::string label_;
-  std::uint64_t total_;
-  std::atomic<std::uint64_t> moved_{0};
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool done_ = false;
-  std::thread thread_;
 };
 
 Error interrupted() { return Error(ErrorCode::cancelled, "interrupted"); }

@@ -2,25 +2,23 @@
 
 #include <sandbox/runtime.hpp>
 
-#include "options.hpp"
-#include "text.hpp"
+#include "commands/commands.hpp"
+#include "output.hpp"
 
-namespace sbx {
+namespace sbx::commands {
 
-int show_host(bool json) {
+namespace {
+
+int show_host(const Common& common) {
   auto runtime = sandbox::Runtime::open(sandbox::RuntimeOptions().launchers(1));
   auto report = runtime ? runtime->host() : sandbox::Result<sandbox::HostReport>(std::move(runtime).error());
-  if (!report) {
-    if (json) std::printf("%s\n", Json::object().add("error", to_json(report.error())).str().c_str());
-    std::fprintf(stderr, "sbx: %s\n", report.error().to_string().c_str());
-    return kOwnFailure;
-  }
-  if (json) {
+  if (!report) return fail(common, report.error());
+  if (common.json) {
     Json enforced = Json::array(), unenforced = Json::array();
     for (const auto& line : report->enforced) enforced.push(line);
     for (const auto& line : report->unenforced) unenforced.push(line);
-    std::printf("%s\n", Json::object().add("backend", report->backend).add("rootless", report->rootless)
-                            .add("enforced", enforced).add("unenforced", unenforced).str().c_str());
+    print_json(Json::object().add("backend", report->backend).add("rootless", report->rootless)
+                   .add("enforced", enforced).add("unenforced", unenforced));
     return 0;
   }
   std::printf("backend: %s%s\n", report->backend.c_str(), report->rootless ? ", rootless" : "");
@@ -35,4 +33,15 @@ int show_host(bool json) {
   return 0;
 }
 
-}  // namespace sbx
+}  // namespace
+
+Command host() {
+  Command command;
+  command.path = "host";
+  command.help = "What this host enforces, measured (by this process, not by a daemon)";
+  command.examples = "Examples:\n  sbx host\n  sbx host --json | jq .unenforced\n";
+  command.run = show_host;
+  return command;
+}
+
+}  // namespace sbx::commands
