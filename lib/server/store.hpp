@@ -62,13 +62,17 @@ struct StoredTemplate {
   bool operator==(const StoredTemplate&) const = default;
 };
 
+struct StoreOptions {
+  /// Told, on the writer's thread, about writes that failed (disk full, …) and are tried again a second later.
+  std::function<void(const Error&)> on_error;
+  /// How long a write waits while another program (a backup) locks the database.
+  std::chrono::milliseconds busy_timeout{5000};
+};
+
 /// Thread-safe.
 class Store {
  public:
-  struct Options {
-    /// Told, on the writer's thread, about writes that failed (disk full, …) and are tried again a second later.
-    std::function<void(const Error&)> on_error;
-  };
+  using Options = StoreOptions;
   /// Opens or creates `path` (0600); its directory must exist. Errors: already_exists (another daemon has it), corrupt
   /// (damaged), failed_precondition (not ours, or of a newer version), unavailable (cannot be opened or written).
   static Result<std::unique_ptr<Store>> open(const std::string& path, Options options = {});
@@ -76,7 +80,7 @@ class Store {
   ~Store();
   Store(const Store&) = delete;
 
-  /// As committed when the store was opened. Records with parts that cannot be read are left out and reported by on_error.
+  /// As committed by now: meant for the start. Records with parts that cannot be read are left out and reported by on_error.
   Result<std::vector<StoredSandbox>> sandboxes();
   Result<std::vector<StoredTemplate>> templates();
   Result<std::optional<std::string>> meta(const std::string& key);
