@@ -67,6 +67,7 @@ class ServerWebSocket final : public Carrier, public WebSocket {
   std::function<void(unsigned)> finished_;
   std::string rest_;     ///< received and not decoded: reading was paused in the middle
   std::string message_;  ///< the message being collected
+  bool inside_message_ = false;  ///< stream mode
   std::string pong_;     ///< a ping to answer when the queue is empty
   core::TimePoint heard_ = core::SteadyClock::now();
   core::TimePoint pinged_ = heard_;
@@ -164,7 +165,10 @@ void ServerWebSocket::on_data(const FrameDecoder::Event& event) {
   if (state_ != State::open) return;  // we said goodbye; what still comes is not wanted
   if (options_.read == WebSocketOptions::Read::stream) {
     if (event.kind == MessageKind::text) return fail(close_code::kUnsupportedData, "only binary messages are understood here");
+    // A message of nothing at all, as opposed to the empty last piece of one.
     if (!event.payload.empty()) handler_->on_data(event.payload);
+    else if (event.message_end && !inside_message_) handler_->on_empty();
+    inside_message_ = !event.message_end;
     return;
   }
   if (message_.empty() && event.message_end) {

@@ -54,6 +54,8 @@ class WebSocketHandler {
   virtual void on_message(MessageKind kind, std::string&& payload) { (void)kind, (void)payload; }
   /// `bytes` live for the call.
   virtual void on_data(ByteView bytes) { (void)bytes; }
+  /// Stream mode: an empty message came. Where bytes have two ends (ports), it is the end of the peer's direction.
+  virtual void on_empty() {}
   /// Everything queued has been given to the socket; called after a send() that had to queue.
   virtual void on_drained() {}
   /// Exactly once, last.

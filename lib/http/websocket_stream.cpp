@@ -38,6 +38,9 @@ class Stream final : public WebSocketStream {
 
   Result<std::size_t> read_some(std::span<std::byte> buffer) override;
   Result<std::size_t> write_some(ByteView bytes) override;
+  Result<bool> write_end() override;
+  bool read_end() const noexcept override { return end_seen_; }
+  bool pending() const noexcept override { return side_at_ < side_size_ || !decoded_.empty() || more_decrypted_; }
   int fd() const noexcept override { return fd_; }
   bool say_goodbye(std::uint16_t code, std::string_view reason) noexcept override;
   void shut_down() noexcept override {
@@ -85,6 +88,9 @@ class Stream final : public WebSocketStream {
   FrameDecoder decoder_{FrameDecoder::Role::client};
   std::unique_ptr<std::byte[]> side_;
   std::size_t side_capacity_ = 0, side_at_ = 0, side_size_ = 0;
+  bool end_seen_ = false;        ///< an empty message came
+  bool inside_message_ = false;  ///< a piece of a message came, not its last
+  bool more_decrypted_ = false;  ///< TLS: the last read brought something, so there may be more inside
   std::span<std::byte> decoded_;  ///< payload inside side_ that the caller's buffer had no room for
 
   // The writer's, and everything of the transport over TLS, under the mutex: the reader answers pings.
@@ -120,6 +126,8 @@ Result<bool> Stream::decode(std::span<std::byte>& input, std::span<std::byte>& p
       case Type::none: return false;
       case Type::data:
         if (event.kind == MessageKind::text) return Error(ErrorCode::protocol, "a text message in a byte stream").with_operation("http.websocket");
+        if (event.payload.empty() && event.message_end && !inside_message_) end_seen_ = true;
+        inside_message_ = !event.message_end;
         if (event.payload.empty()) continue;
         payload = event.payload;
         return true;
@@ -196,6 +204,7 @@ Result<std::size_t> Stream::receive(std::span<std::byte> buffer) {
   if (direct == 0 || whole) pieces[count++] = {side_.get(), side_capacity_};
   side_at_ = side_size_ = 0;
   const auto moved = read_transport({pieces, count});
+  more_decrypted_ = way_ == Way::record && moved.state == Transport::State::ok;
   switch (moved.state) {
     case Transport::State::ok: break;
     case Transport::State::want_read:
@@ -281,6 +290,18 @@ Result<std::size_t> Stream::write_some(ByteView bytes) {
     case Way::record: return write_records(bytes);
   }
   return std::size_t{0};
+}
+
+Result<bool> Stream::write_end() {
+  std::lock_guard lock(mutex_);
+  if (goodbye_ || over_ || !transport_.is_open()) return ended();
+  if (!flush_pending() || !between_frames()) return false;
+  std::byte header[kMaxFrameHeader];
+  MaskKey key{};
+  if (way_ != Way::plain_key_zero) RAND_bytes(reinterpret_cast<unsigned char*>(key.data()), sizeof key);
+  control_.append(as_text({header, encode_frame_header(Opcode::binary, 0, key, header)}));
+  flush_control();
+  return true;
 }
 
 void Stream::begin_frame(std::uint64_t length) {

@@ -22,6 +22,13 @@ class WebSocketStream {
   /// Writes what fits; 0: would block. After a partial write the caller goes on with the bytes that follow, as with a socket;
   /// over TLS the last byte counted as not written may be on its way already, so it must be offered again unchanged.
   virtual Result<std::size_t> write_some(ByteView bytes) = 0;
+  /// Sends an empty message: where bytes have two ends (ports), nothing more comes this way. False: would block, call
+  /// again; write nothing afterwards.
+  virtual Result<bool> write_end() = 0;
+  /// The server sent one. Once read_some has returned 0 after it came, everything before it was read.
+  virtual bool read_end() const noexcept = 0;
+  /// read_some has more although fd() may not be readable. Not while another thread reads.
+  virtual bool pending() const noexcept = 0;
   /// Pollable: readable when read_some may make progress, writable likewise. Over TLS, bytes already decrypted do not make
   /// it readable: call read_some until it returns 0 before polling.
   virtual int fd() const noexcept = 0;
