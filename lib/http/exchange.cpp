@@ -58,7 +58,8 @@ class ExchangeImpl final : public Exchange {
         if (connection.is_current(serial)) connection.respond(text_response(500, "the request was dropped\n"));
       });
     } else if (!on_thread()) {
-      boost::asio::post(context(), [connection = std::move(connection_)] {});  // dies where it lives
+      auto& home = context();  // before the connection is moved away
+      boost::asio::post(home, [connection = std::move(connection_)] {});
     }
   }
 

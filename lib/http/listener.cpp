@@ -57,11 +57,15 @@ Listener::Listener(boost::asio::io_context& context, core::UniqueFd fd)
   descriptor.assign(socket.get());
 }
 
-Listener::~Listener() {
+Listener::~Listener() { close(); }
+
+void Listener::close() {
   if (descriptor.is_open()) descriptor.release();
+  socket.reset();
   // Only the file we made: somebody may have put another there meanwhile.
   struct stat now {};
   if (!path.empty() && ::lstat(path.c_str(), &now) == 0 && now.st_dev == device && now.st_ino == inode) ::unlink(path.c_str());
+  path.clear();
 }
 
 Result<std::unique_ptr<Listener>> bind_unix(boost::asio::io_context& context, const std::string& path, mode_t mode) {

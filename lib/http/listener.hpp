@@ -18,6 +18,8 @@ struct Listener {
   Listener(boost::asio::io_context& context, core::UniqueFd fd);
   ~Listener();
   Listener(const Listener&) = delete;
+  /// Now, though a wait may hold this a little longer.
+  void close();
 
   core::UniqueFd socket;
   Descriptor descriptor;

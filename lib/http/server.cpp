@@ -151,7 +151,7 @@ void Server::Impl::drain(core::TimePoint deadline, std::function<void()> done) {
     return;
   }
   draining = true;
-  listeners.clear();
+  for (const auto& listener : std::exchange(listeners, {})) listener->close();
   auto finish = std::make_shared<std::function<void()>>(std::move(done));
   on_empty = [self = shared_from_this(), finish] {
     // From the loop: whoever closed last is still on the stack.
@@ -181,7 +181,7 @@ void Server::Impl::drain(core::TimePoint deadline, std::function<void()> done) {
 
 void Server::Impl::stop_now() {
   if (std::exchange(stopped, true)) return;
-  listeners.clear();
+  for (const auto& listener : std::exchange(listeners, {})) listener->close();
   sweep.cancel();
   const std::vector<std::shared_ptr<Carrier>> all(carriers.begin(), carriers.end());
   for (const auto& carrier : all) {
