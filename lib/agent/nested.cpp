@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "agent/server.hpp"
+#include "agent/v1/stream.hpp"
 
 namespace sandbox::agent {
 namespace {
@@ -47,8 +48,9 @@ class NestedSession final : public Operation {
 
 Result<std::unique_ptr<Operation>> make_nested_session(Context context, ByteView params, std::string_view) {
   SANDBOX_TRY(const auto request, protocol::decode<protocol::SessionRequest>(params));
+  if (request.dialect == "v1") return v1::make_stream(context, request);
   if (request.dialect != "v2")
-    return Error(ErrorCode::unsupported, "this agent speaks v2 in nested sessions").with_operation("session");
+    return Error(ErrorCode::unsupported, "this agent speaks v1 and v2 in nested sessions").with_operation("session");
   if (context.server.depth() >= Server::kMaxDepth)
     return Error(ErrorCode::resource_exhausted, "sessions are nested too deeply").with_operation("session");
   return std::unique_ptr<Operation>(std::make_unique<NestedSession>(context));

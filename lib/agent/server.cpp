@@ -11,10 +11,10 @@
 #include <string_view>
 #include <utility>
 
-#include <sandbox/version.hpp>
-
 #include "agent/children.hpp"
 #include "agent/exec_table.hpp"
+#include "protocol/build_id.hpp"
+#include "agent/sessions.hpp"
 
 namespace sandbox::agent {
 
@@ -25,6 +25,11 @@ Agent::Agent(Loop& loop, Settings settings)
       execs_(std::make_unique<ExecTable>(loop)) {}
 
 Agent::~Agent() = default;
+
+Sessions& Agent::sessions() {
+  if (!sessions_) sessions_ = std::make_unique<Sessions>(*this);
+  return *sessions_;
+}
 
 std::uint32_t Agent::oom_kills() const noexcept {
   if (!settings_.oom_counter) return 0;
@@ -70,7 +75,7 @@ void Agent::operation_ended() noexcept {
 session::Options session_options() {
   session::Options options;
   options.software = "sandbox-agent/";
-  options.software += SANDBOX_VERSION_STRING;
+  options.software += protocol::build_id();
   options.hello.session_id.resize(16);
   if (::getrandom(options.hello.session_id.data(), options.hello.session_id.size(), GRND_NONBLOCK) != 16)
     options.hello.session_id.clear();

@@ -19,6 +19,7 @@ namespace sandbox::agent {
 
 class Children;
 class ExecTable;
+class Sessions;
 
 /// What every session with this agent shares. Outlives all servers.
 class Agent {
@@ -42,6 +43,8 @@ class Agent {
   Children& children() noexcept { return *children_; }
   /// Idempotent execs.
   ExecTable& execs() noexcept { return *execs_; }
+  /// What outlives the streams and transports of clients: the v1 dialect's state, resumable sessions. Made at first use.
+  Sessions& sessions();
   /// OOM kills in this sandbox so far; 0 when nobody counts.
   std::uint32_t oom_kills() const noexcept;
 
@@ -70,6 +73,7 @@ class Agent {
   std::unique_ptr<Children> children_;
   std::unique_ptr<ExecTable> execs_;
   std::size_t operations_ = 0;
+  std::unique_ptr<Sessions> sessions_;   ///< last: its operations use everything above
 };
 
 /// One session: makes operations for what the client opens and frees them. Knows no file descriptor: bytes are pushed in
@@ -91,8 +95,6 @@ class Server final : public session::SessionHandler {
   session::Session& session() noexcept { return session_; }
   int depth() const noexcept { return depth_; }
 
-  /// Speaks plain at once instead of waiting for what the client's first bytes tell. Before the first receive().
-  void speak_first() { endpoint_.emplace(session_); }
   /// Bytes from the peer. An error ended the session and every operation.
   Result<void> receive(ByteView bytes);
   /// Writes what is queued, as far as `write` takes it. Runs by itself before the loop sleeps, so that everything a turn
