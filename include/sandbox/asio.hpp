@@ -5,7 +5,9 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
+#include <vector>
 
 #include <sandbox/sandbox.hpp>
 
@@ -120,6 +122,8 @@ auto initiate(boost::asio::any_io_executor fallback, Start start, Token&& token)
 boost::asio::any_io_executor executor_of(driver::Box& box);
 boost::asio::any_io_executor executor_of(RunningProcess::State& state);
 boost::asio::any_io_executor executor_of(Watch::State& state);
+boost::asio::any_io_executor executor_of(FileReader::State& state);
+boost::asio::any_io_executor executor_of(FileWriter::State& state);
 boost::asio::any_io_executor executor_of(RuntimeState& state);
 using BoxPtr = std::shared_ptr<driver::Box>;
 Canceller start_exec(const BoxPtr& box, Command cmd, Completion<ExecResult> completion);
@@ -128,15 +132,39 @@ Canceller start_read(const std::shared_ptr<RunningProcess::State>& state, Comple
 Canceller start_wait(const std::shared_ptr<RunningProcess::State>& state, Completion<ExitStatus> completion);
 Canceller start_write(const std::shared_ptr<RunningProcess::State>& state, Bytes bytes, Completion<void> completion);
 Canceller start_fs_read(const BoxPtr& box, std::string path, Completion<Bytes> completion);
-Canceller start_fs_write(const BoxPtr& box, std::string path, Bytes content, Completion<void> completion);
+Canceller start_fs_write(const BoxPtr& box, std::string path, Bytes content, WriteOptions options, Completion<void> completion);
 Canceller start_fs_list(const BoxPtr& box, std::string path, Completion<std::vector<FileInfo>> completion);
-Canceller start_fs_stat(const BoxPtr& box, std::string path, Completion<FileInfo> completion);
-Canceller start_fs_remove_all(const BoxPtr& box, std::string path, Completion<void> completion);
+Canceller start_fs_find(const BoxPtr& box, std::string root, std::string pattern, FindOptions options,
+                        Completion<std::vector<FileInfo>> completion);
+Canceller start_fs_stat(const BoxPtr& box, std::string path, bool follow, Completion<FileInfo> completion);
+Canceller start_fs_mkdir(const BoxPtr& box, std::string path, Completion<void> completion);
+Canceller start_fs_remove(const BoxPtr& box, std::string path, bool recursive, Completion<void> completion);
+Canceller start_fs_rename(const BoxPtr& box, std::string from, std::string to, Completion<void> completion);
+Canceller start_fs_copy(const BoxPtr& box, std::string from, std::string to, Completion<std::uint64_t> completion);
+Canceller start_fs_symlink(const BoxPtr& box, std::string target, std::string path, Completion<void> completion);
+Canceller start_fs_chmod(const BoxPtr& box, std::string path, std::uint32_t mode, Completion<void> completion);
+Canceller start_fs_watch(const BoxPtr& box, std::string path, bool recursive, Completion<Watch> completion);
 Canceller start_watch_next(const std::shared_ptr<Watch::State>& state, Completion<FileEvent> completion);
+Canceller start_reader_read(const std::shared_ptr<FileReader::State>& state, Completion<Bytes> completion);
+Canceller start_writer_write(const std::shared_ptr<FileWriter::State>& state, Bytes bytes, Completion<void> completion);
+Canceller start_writer_finish(const std::shared_ptr<FileWriter::State>& state, Completion<TransferSummary> completion);
 Canceller start_env_get(const BoxPtr& box, std::string name, Completion<std::optional<std::string>> completion);
 Canceller start_env_set(const BoxPtr& box, std::string name, std::string value, Completion<void> completion);
+Canceller start_env_unset(const BoxPtr& box, std::string name, Completion<void> completion);
+Canceller start_env_list(const BoxPtr& box, Completion<std::vector<std::pair<std::string, std::string>>> completion);
 Canceller start_close(const BoxPtr& box, Completion<void> completion);
 Canceller start_create(const std::shared_ptr<RuntimeState>& state, SandboxSpec spec, Completion<Sandbox> completion);
+
+/// Starts `start(owner, args…, Completion<T>)` for `token`, with the owner's thread as fallback executor.
+template <class T, class Start, class Owner, class Token, class... Args>
+auto begin(Start start, const std::shared_ptr<Owner>& owner, Token&& token, Args... args) {
+  return initiate<T>(
+      executor_of(*owner),
+      [start, owner, kept = std::make_tuple(std::move(args)...)](Completion<T> completion) mutable {
+        return std::apply([&](auto&... arg) { return start(owner, std::move(arg)..., std::move(completion)); }, kept);
+      },
+      std::forward<Token>(token));
+}
 
 }  // namespace sandbox::detail
 
@@ -144,144 +172,153 @@ namespace sandbox {
 
 template <class Token>
 auto Process::async_exec(Command cmd, Token&& token) {
-  return detail::initiate<ExecResult>(
-      detail::executor_of(*box_),
-      [box = box_, command = std::move(cmd)](auto completion) mutable {
-        return detail::start_exec(box, std::move(command), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<ExecResult>(&detail::start_exec, box_, std::forward<Token>(token), std::move(cmd));
 }
 
 template <class Token>
 auto Process::async_spawn(Command cmd, Token&& token) {
-  return detail::initiate<RunningProcess>(
-      detail::executor_of(*box_),
-      [box = box_, command = std::move(cmd)](auto completion) mutable {
-        return detail::start_spawn(box, std::move(command), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<RunningProcess>(&detail::start_spawn, box_, std::forward<Token>(token), std::move(cmd));
 }
 
 template <class Token>
 auto RunningProcess::async_read(Token&& token) {
-  return detail::initiate<std::optional<OutputChunk>>(
-      detail::executor_of(*state_),
-      [state = state_](auto completion) { return detail::start_read(state, std::move(completion)); },
-      std::forward<Token>(token));
+  return detail::begin<std::optional<OutputChunk>>(&detail::start_read, state_, std::forward<Token>(token));
 }
 
 template <class Token>
 auto RunningProcess::async_wait(Token&& token) {
-  return detail::initiate<ExitStatus>(
-      detail::executor_of(*state_),
-      [state = state_](auto completion) { return detail::start_wait(state, std::move(completion)); },
-      std::forward<Token>(token));
+  return detail::begin<ExitStatus>(&detail::start_wait, state_, std::forward<Token>(token));
 }
 
 template <class Token>
 auto RunningProcess::async_write(Bytes bytes, Token&& token) {
-  return detail::initiate<void>(
-      detail::executor_of(*state_),
-      [state = state_, content = std::move(bytes)](auto completion) mutable {
-        return detail::start_write(state, std::move(content), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<void>(&detail::start_write, state_, std::forward<Token>(token), std::move(bytes));
 }
 
 template <class Token>
 auto Fs::async_read(std::string path, Token&& token) {
-  return detail::initiate<Bytes>(
-      detail::executor_of(*box_),
-      [box = box_, name = std::move(path)](auto completion) mutable {
-        return detail::start_fs_read(box, std::move(name), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<Bytes>(&detail::start_fs_read, box_, std::forward<Token>(token), std::move(path));
+}
+
+template <class Token>
+auto Fs::async_write(std::string path, Bytes content, WriteOptions options, Token&& token) {
+  return detail::begin<void>(&detail::start_fs_write, box_, std::forward<Token>(token), std::move(path), std::move(content), options);
 }
 
 template <class Token>
 auto Fs::async_write(std::string path, Bytes content, Token&& token) {
-  return detail::initiate<void>(
-      detail::executor_of(*box_),
-      [box = box_, name = std::move(path), bytes = std::move(content)](auto completion) mutable {
-        return detail::start_fs_write(box, std::move(name), std::move(bytes), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return async_write(std::move(path), std::move(content), WriteOptions(), std::forward<Token>(token));
 }
 
 template <class Token>
 auto Fs::async_list(std::string path, Token&& token) {
-  return detail::initiate<std::vector<FileInfo>>(
-      detail::executor_of(*box_),
-      [box = box_, name = std::move(path)](auto completion) mutable {
-        return detail::start_fs_list(box, std::move(name), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<std::vector<FileInfo>>(&detail::start_fs_list, box_, std::forward<Token>(token), std::move(path));
 }
 
 template <class Token>
 auto Fs::async_stat(std::string path, Token&& token) {
-  return detail::initiate<FileInfo>(
-      detail::executor_of(*box_),
-      [box = box_, name = std::move(path)](auto completion) mutable {
-        return detail::start_fs_stat(box, std::move(name), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<FileInfo>(&detail::start_fs_stat, box_, std::forward<Token>(token), std::move(path), true);
+}
+
+template <class Token>
+auto Fs::async_lstat(std::string path, Token&& token) {
+  return detail::begin<FileInfo>(&detail::start_fs_stat, box_, std::forward<Token>(token), std::move(path), false);
+}
+
+template <class Token>
+auto Fs::async_mkdir(std::string path, Token&& token) {
+  return detail::begin<void>(&detail::start_fs_mkdir, box_, std::forward<Token>(token), std::move(path));
+}
+
+template <class Token>
+auto Fs::async_remove(std::string path, Token&& token) {
+  return detail::begin<void>(&detail::start_fs_remove, box_, std::forward<Token>(token), std::move(path), false);
 }
 
 template <class Token>
 auto Fs::async_remove_all(std::string path, Token&& token) {
-  return detail::initiate<void>(
-      detail::executor_of(*box_),
-      [box = box_, name = std::move(path)](auto completion) mutable {
-        return detail::start_fs_remove_all(box, std::move(name), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<void>(&detail::start_fs_remove, box_, std::forward<Token>(token), std::move(path), true);
+}
+
+template <class Token>
+auto Fs::async_rename(std::string from, std::string to, Token&& token) {
+  return detail::begin<void>(&detail::start_fs_rename, box_, std::forward<Token>(token), std::move(from), std::move(to));
+}
+
+template <class Token>
+auto Fs::async_copy(std::string from, std::string to, Token&& token) {
+  return detail::begin<std::uint64_t>(&detail::start_fs_copy, box_, std::forward<Token>(token), std::move(from), std::move(to));
+}
+
+template <class Token>
+auto Fs::async_symlink(std::string target, std::string path, Token&& token) {
+  return detail::begin<void>(&detail::start_fs_symlink, box_, std::forward<Token>(token), std::move(target), std::move(path));
+}
+
+template <class Token>
+auto Fs::async_chmod(std::string path, std::uint32_t mode, Token&& token) {
+  return detail::begin<void>(&detail::start_fs_chmod, box_, std::forward<Token>(token), std::move(path), mode);
+}
+
+template <class Token>
+auto Fs::async_find(std::string root, std::string pattern, FindOptions options, Token&& token) {
+  return detail::begin<std::vector<FileInfo>>(&detail::start_fs_find, box_,
+                       std::forward<Token>(token), std::move(root), std::move(pattern), options);
+}
+
+template <class Token>
+auto Fs::async_watch(std::string path, bool recursive, Token&& token) {
+  return detail::begin<Watch>(&detail::start_fs_watch, box_, std::forward<Token>(token), std::move(path), recursive);
 }
 
 template <class Token>
 auto Watch::async_next(Token&& token) {
-  return detail::initiate<FileEvent>(
-      detail::executor_of(*state_),
-      [state = state_](auto completion) { return detail::start_watch_next(state, std::move(completion)); },
-      std::forward<Token>(token));
+  return detail::begin<FileEvent>(&detail::start_watch_next, state_, std::forward<Token>(token));
+}
+
+template <class Token>
+auto FileReader::async_read(Token&& token) {
+  return detail::begin<Bytes>(&detail::start_reader_read, state_, std::forward<Token>(token));
+}
+
+template <class Token>
+auto FileWriter::async_write(Bytes bytes, Token&& token) {
+  return detail::begin<void>(&detail::start_writer_write, state_, std::forward<Token>(token), std::move(bytes));
+}
+
+template <class Token>
+auto FileWriter::async_finish(Token&& token) {
+  return detail::begin<TransferSummary>(&detail::start_writer_finish, state_, std::forward<Token>(token));
 }
 
 template <class Token>
 auto Env::async_get(std::string name, Token&& token) {
-  return detail::initiate<std::optional<std::string>>(
-      detail::executor_of(*box_),
-      [box = box_, variable = std::move(name)](auto completion) mutable {
-        return detail::start_env_get(box, std::move(variable), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<std::optional<std::string>>(&detail::start_env_get, box_, std::forward<Token>(token), std::move(name));
 }
 
 template <class Token>
 auto Env::async_set(std::string name, std::string value, Token&& token) {
-  return detail::initiate<void>(
-      detail::executor_of(*box_),
-      [box = box_, variable = std::move(name), text = std::move(value)](auto completion) mutable {
-        return detail::start_env_set(box, std::move(variable), std::move(text), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<void>(&detail::start_env_set, box_, std::forward<Token>(token), std::move(name), std::move(value));
+}
+
+template <class Token>
+auto Env::async_unset(std::string name, Token&& token) {
+  return detail::begin<void>(&detail::start_env_unset, box_, std::forward<Token>(token), std::move(name));
+}
+
+template <class Token>
+auto Env::async_list(Token&& token) {
+  return detail::begin<std::vector<std::pair<std::string, std::string>>>(&detail::start_env_list, box_, std::forward<Token>(token));
 }
 
 template <class Token>
 auto Sandbox::async_close(Token&& token) {
-  return detail::initiate<void>(
-      detail::executor_of(*box_),
-      [box = box_](auto completion) { return detail::start_close(box, std::move(completion)); },
-      std::forward<Token>(token));
+  return detail::begin<void>(&detail::start_close, box_, std::forward<Token>(token));
 }
 
 template <class Token>
 auto Runtime::async_create(SandboxSpec spec, Token&& token) {
-  return detail::initiate<Sandbox>(
-      detail::executor_of(*state_),
-      [state = state_, wanted = std::move(spec)](auto completion) mutable {
-        return detail::start_create(state, std::move(wanted), std::move(completion));
-      },
-      std::forward<Token>(token));
+  return detail::begin<Sandbox>(&detail::start_create, state_, std::forward<Token>(token), std::move(spec));
 }
 
 }  // namespace sandbox

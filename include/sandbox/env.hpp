@@ -22,6 +22,8 @@ class Env {
 
   template <class Token> auto async_get(std::string name, Token&& token);
   template <class Token> auto async_set(std::string name, std::string value, Token&& token);
+  template <class Token> auto async_unset(std::string name, Token&& token);
+  template <class Token> auto async_list(Token&& token);
 
   explicit Env(std::shared_ptr<driver::Box> box) noexcept : box_(std::move(box)) {}
 

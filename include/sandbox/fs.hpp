@@ -10,6 +10,7 @@
 #include <vector>
 
 #include <sandbox/bytes.hpp>
+#include <sandbox/file_stream.hpp>
 #include <sandbox/fwd.hpp>
 #include <sandbox/result.hpp>
 
@@ -40,12 +41,6 @@ struct FindOptions {
   std::optional<FileType> type;
   std::uint32_t max_depth = 0;     ///< 0: no limit
   std::uint64_t max_results = 0;   ///< 0: no limit
-};
-
-struct TransferSummary {
-  std::uint64_t entries = 0;
-  std::uint64_t bytes = 0;
-  std::vector<std::string> skipped;  ///< names of devices, sockets and FIFOs left out (at most 64)
 };
 
 struct FileEvent {
@@ -97,6 +92,13 @@ class Fs {
   Result<std::uint64_t> write_from(std::string path, ByteSource source, WriteOptions options = {});
   Result<void> append(std::string path, std::string_view content);
 
+  /// Content at the caller's pace, for files of any size; open_tar_* the same for a directory as a tar stream. Nothing is
+  /// asked of the sandbox yet: what is wrong with `path` shows with the first read, or in finish().
+  Result<FileReader> open_reader(std::string path);
+  Result<FileReader> open_tar_reader(std::string path);
+  Result<FileWriter> open_writer(std::string path, WriteOptions options = {});
+  Result<FileWriter> open_tar_writer(std::string path);
+
   /// Copies a file or directory of this host into the sandbox, or out of it. Directories travel as a tar stream;
   /// extraction on this host stays below `host_path` whatever the stream says.
   Result<TransferSummary> upload(std::string host_path, std::string path);
@@ -127,11 +129,22 @@ class Fs {
   /// Changes below `path` from the moment this returns.
   Result<Watch> watch(std::string path, bool recursive = true);
 
-  template <class Token> auto async_read(std::string path, Token&& token);                   ///< void(Result<Bytes>)
-  template <class Token> auto async_write(std::string path, Bytes content, Token&& token);   ///< void(Result<void>)
-  template <class Token> auto async_list(std::string path, Token&& token);                   ///< void(Result<std::vector<FileInfo>>)
-  template <class Token> auto async_stat(std::string path, Token&& token);                   ///< void(Result<FileInfo>)
-  template <class Token> auto async_remove_all(std::string path, Token&& token);             ///< void(Result<void>)
+  // Completion-token forms, <sandbox/asio.hpp>: void(Result<…>) of what the blocking form returns.
+  template <class Token> auto async_read(std::string path, Token&& token);
+  template <class Token> auto async_write(std::string path, Bytes content, Token&& token);
+  template <class Token> auto async_write(std::string path, Bytes content, WriteOptions options, Token&& token);
+  template <class Token> auto async_list(std::string path, Token&& token);
+  template <class Token> auto async_stat(std::string path, Token&& token);
+  template <class Token> auto async_lstat(std::string path, Token&& token);
+  template <class Token> auto async_mkdir(std::string path, Token&& token);
+  template <class Token> auto async_remove(std::string path, Token&& token);
+  template <class Token> auto async_remove_all(std::string path, Token&& token);
+  template <class Token> auto async_rename(std::string from, std::string to, Token&& token);
+  template <class Token> auto async_copy(std::string from, std::string to, Token&& token);
+  template <class Token> auto async_symlink(std::string target, std::string path, Token&& token);
+  template <class Token> auto async_chmod(std::string path, std::uint32_t mode, Token&& token);
+  template <class Token> auto async_find(std::string root, std::string pattern, FindOptions options, Token&& token);
+  template <class Token> auto async_watch(std::string path, bool recursive, Token&& token);
 
   explicit Fs(std::shared_ptr<driver::Box> box) noexcept : box_(std::move(box)) {}
 

@@ -6,6 +6,7 @@
 #include "api/exec.hpp"
 #include "api/files.hpp"
 #include "api/running.hpp"
+#include "api/streaming.hpp"
 #include "api/watching.hpp"
 
 namespace sandbox::detail {
@@ -25,6 +26,8 @@ struct Closing {
 boost::asio::any_io_executor executor_of(driver::Box& box) { return box.reactor().context().get_executor(); }
 boost::asio::any_io_executor executor_of(RunningProcess::State& state) { return executor_of(state.box()); }
 boost::asio::any_io_executor executor_of(Watch::State& state) { return executor_of(state.box()); }
+boost::asio::any_io_executor executor_of(FileReader::State& state) { return executor_of(state.box()); }
+boost::asio::any_io_executor executor_of(FileWriter::State& state) { return executor_of(state.box()); }
 
 Canceller start_exec(const BoxPtr& box, Command cmd, Completion<ExecResult> completion) {
   return api::launch<ExecResult>(box, api::Exec::make_exec(cmd), std::move(completion));
@@ -75,20 +78,77 @@ Canceller start_fs_read(const BoxPtr& box, std::string path, Completion<Bytes> c
   return api::launch<Bytes>(box, api::ReadFile::make_read(path, 0, std::nullopt, ByteCount::gib(1).bytes()), std::move(completion));
 }
 
-Canceller start_fs_write(const BoxPtr& box, std::string path, Bytes content, Completion<void> completion) {
-  return api::launch<void>(box, api::WriteFile::make_write_owned(path, std::move(content), WriteOptions()), std::move(completion));
+Canceller start_fs_write(const BoxPtr& box, std::string path, Bytes content, WriteOptions options, Completion<void> completion) {
+  return api::launch<void>(box, api::WriteFile::make_write_owned(path, std::move(content), options), std::move(completion));
 }
 
 Canceller start_fs_list(const BoxPtr& box, std::string path, Completion<std::vector<FileInfo>> completion) {
   return api::launch<std::vector<FileInfo>>(box, api::ListEntries::make_list(path), std::move(completion));
 }
 
-Canceller start_fs_stat(const BoxPtr& box, std::string path, Completion<FileInfo> completion) {
-  return api::launch<FileInfo>(box, api::make_stat(path, true), std::move(completion));
+Canceller start_fs_find(const BoxPtr& box, std::string root, std::string pattern, FindOptions options,
+                        Completion<std::vector<FileInfo>> completion) {
+  return api::launch<std::vector<FileInfo>>(box, api::ListEntries::make_find(root, pattern, options), std::move(completion));
 }
 
-Canceller start_fs_remove_all(const BoxPtr& box, std::string path, Completion<void> completion) {
-  return api::launch<void>(box, api::make_remove(path, true), std::move(completion));
+Canceller start_fs_stat(const BoxPtr& box, std::string path, bool follow, Completion<FileInfo> completion) {
+  return api::launch<FileInfo>(box, api::make_stat(path, follow), std::move(completion));
+}
+
+Canceller start_fs_mkdir(const BoxPtr& box, std::string path, Completion<void> completion) {
+  return api::launch<void>(box, api::make_mkdir(path), std::move(completion));
+}
+
+Canceller start_fs_remove(const BoxPtr& box, std::string path, bool recursive, Completion<void> completion) {
+  return api::launch<void>(box, api::make_remove(path, recursive), std::move(completion));
+}
+
+Canceller start_fs_rename(const BoxPtr& box, std::string from, std::string to, Completion<void> completion) {
+  return api::launch<void>(box, api::make_rename(from, to), std::move(completion));
+}
+
+Canceller start_fs_copy(const BoxPtr& box, std::string from, std::string to, Completion<std::uint64_t> completion) {
+  return api::launch<std::uint64_t>(box, api::make_copy(from, to), std::move(completion));
+}
+
+Canceller start_fs_symlink(const BoxPtr& box, std::string target, std::string path, Completion<void> completion) {
+  return api::launch<void>(box, api::make_symlink(target, path), std::move(completion));
+}
+
+Canceller start_fs_chmod(const BoxPtr& box, std::string path, std::uint32_t mode, Completion<void> completion) {
+  return api::launch<void>(box, api::make_chmod(path, mode), std::move(completion));
+}
+
+Canceller start_fs_watch(const BoxPtr& box, std::string path, bool recursive, Completion<Watch> completion) {
+  auto started = Watch::State::start(box, std::move(path), recursive);
+  if (!started) {
+    api::complete_later<Watch>(*box, std::move(completion), std::move(started).error());
+    return {};
+  }
+  auto* const state = started->get();
+  auto watch = std::make_shared<Watch>(*std::move(started));  // ends the watch again unless it reaches the caller
+  return state->await_later<Watch>(
+      [state, watch]() -> std::optional<Result<Watch>> {
+        auto ready = state->poll_ready();
+        if (!ready) return std::nullopt;
+        if (!*ready) return Result<Watch>(std::move(*ready).error());
+        return Result<Watch>(std::move(*watch));
+      },
+      std::move(completion));
+}
+
+Canceller start_reader_read(const std::shared_ptr<FileReader::State>& state, Completion<Bytes> completion) {
+  return state->await_later<Bytes>([s = state.get()] { return s->poll_bytes(); }, std::move(completion));
+}
+
+Canceller start_writer_write(const std::shared_ptr<FileWriter::State>& state, Bytes bytes, Completion<void> completion) {
+  return state->await_later<void>(
+      [s = state.get(), content = std::move(bytes), sent = std::size_t{0}]() mutable { return s->poll_write(content, sent); },
+      std::move(completion));
+}
+
+Canceller start_writer_finish(const std::shared_ptr<FileWriter::State>& state, Completion<TransferSummary> completion) {
+  return state->await_later<TransferSummary>([s = state.get()] { return s->poll_finish(); }, std::move(completion));
 }
 
 Canceller start_watch_next(const std::shared_ptr<Watch::State>& state, Completion<FileEvent> completion) {
@@ -101,6 +161,14 @@ Canceller start_env_get(const BoxPtr& box, std::string name, Completion<std::opt
 
 Canceller start_env_set(const BoxPtr& box, std::string name, std::string value, Completion<void> completion) {
   return api::launch<void>(box, api::make_env_set(name, value), std::move(completion));
+}
+
+Canceller start_env_unset(const BoxPtr& box, std::string name, Completion<void> completion) {
+  return api::launch<void>(box, api::make_env_unset(name), std::move(completion));
+}
+
+Canceller start_env_list(const BoxPtr& box, Completion<std::vector<std::pair<std::string, std::string>>> completion) {
+  return api::launch<std::vector<std::pair<std::string, std::string>>>(box, api::make_env_list(), std::move(completion));
 }
 
 Canceller start_close(const BoxPtr& box, Completion<void> completion) {

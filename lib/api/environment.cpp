@@ -25,16 +25,20 @@ Result<Tell> make_env_set(const std::string& name, const std::string& value) {
   return Tell(protocol::Method::env_set, protocol::encode(request));
 }
 
-namespace {
-using Variables = std::vector<std::pair<std::string, std::string>>;
-Result<Variables> to_pairs(protocol::EnvEntries&& entries) {
-  Variables pairs;
+Result<Tell> make_env_unset(const std::string& name) {
+  SANDBOX_CHECK(check_variable(name));
+  protocol::EnvRequest request;
+  request.name = name;
+  return Tell(protocol::Method::env_unset, protocol::encode(request));
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> to_pairs(protocol::EnvEntries&& entries) {
+  std::vector<std::pair<std::string, std::string>> pairs;
   pairs.reserve(entries.entries.size());
   for (auto& entry : entries.entries) pairs.emplace_back(std::move(entry.key), std::move(entry.value));
   std::sort(pairs.begin(), pairs.end());
   return pairs;
 }
-}  // namespace
 }  // namespace sandbox::api
 
 namespace sandbox {
@@ -50,15 +54,12 @@ Result<void> Env::set(std::string name, std::string value) {
 }
 
 Result<void> Env::unset(std::string name) {
-  SANDBOX_CHECK(api::check_variable(name));
-  protocol::EnvRequest request;
-  request.name = std::move(name);
-  api::Tell call(protocol::Method::env_unset, protocol::encode(request));
+  SANDBOX_TRY(auto call, api::make_env_unset(name));
   return api::perform(*box_, call);
 }
 
 Result<std::vector<std::pair<std::string, std::string>>> Env::list() {
-  api::Ask<protocol::EnvEntries, &api::to_pairs> call(protocol::Method::env_list, std::string());
+  auto call = api::make_env_list();
   return api::perform(*box_, call);
 }
 

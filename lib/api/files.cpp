@@ -149,17 +149,56 @@ Result<Tell> make_remove(const std::string& path, bool recursive) {
   return Tell(Method::fs_remove, protocol::encode(request));
 }
 
-namespace {
+Result<std::uint64_t> to_size(protocol::FsWriteResult&& result) { return result.size; }
 
-Result<Tell> make_pair_call(Method method, const std::string& from, const std::string& to) {
+Result<Tell> make_mkdir(const std::string& path) {
+  SANDBOX_CHECK(check_path(path));
+  protocol::FsMkdirRequest request;
+  request.path = path;
+  request.parents = true;
+  return Tell(Method::fs_mkdir, protocol::encode(request));
+}
+
+Result<Tell> make_rename(const std::string& from, const std::string& to) {
+  SANDBOX_CHECK(check_path(from, "from"));
+  SANDBOX_CHECK(check_path(to, "to"));
   protocol::FsPairRequest request;
   request.from = from;
   request.to = to;
-  return Tell(method, protocol::encode(request));
+  return Tell(Method::fs_rename, protocol::encode(request));
 }
 
-Result<std::uint64_t> to_size(protocol::FsWriteResult&& result) { return result.size; }
-using CopyFiles = Ask<protocol::FsWriteResult, &to_size>;
+Result<CopyFiles> make_copy(const std::string& from, const std::string& to) {
+  SANDBOX_CHECK(check_path(from, "from"));
+  SANDBOX_CHECK(check_path(to, "to"));
+  protocol::FsPairRequest request;
+  request.from = from;
+  request.to = to;
+  request.recursive = true;
+  return CopyFiles(Method::fs_copy, protocol::encode(request));
+}
+
+Result<Tell> make_symlink(const std::string& target, const std::string& path) {
+  SANDBOX_CHECK(check_path(path));
+  if (target.empty() || target.size() > protocol::kMaxPath || target.find('\0') != std::string::npos) {
+    return bad_argument("target", "must have 1 to 4095 bytes without NUL");
+  }
+  protocol::FsPairRequest request;
+  request.from = target;
+  request.to = path;
+  return Tell(Method::fs_symlink, protocol::encode(request));
+}
+
+Result<Tell> make_chmod(const std::string& path, std::uint32_t mode) {
+  SANDBOX_CHECK(check_path(path));
+  if (mode > 07777) return bad_argument("mode", "has more than permission bits");
+  protocol::FsChmodRequest request;
+  request.path = path;
+  request.mode = mode;
+  return Tell(Method::fs_chmod, protocol::encode(request));
+}
+
+namespace {
 
 template <class Op>
 auto perform_checked(driver::Box& box, Result<Op> operation) -> decltype(operation->result()) {
@@ -235,52 +274,13 @@ Result<bool> Fs::exists(std::string path) {
   return std::move(info).error();
 }
 
-Result<void> Fs::mkdir(std::string path) {
-  SANDBOX_CHECK(check_path(path));
-  protocol::FsMkdirRequest request;
-  request.path = std::move(path);
-  request.parents = true;
-  Tell call(protocol::Method::fs_mkdir, protocol::encode(request));
-  return perform(*box_, call);
-}
-
+Result<void> Fs::mkdir(std::string path) { return perform_checked(*box_, make_mkdir(path)); }
 Result<void> Fs::remove(std::string path) { return perform_checked(*box_, make_remove(path, false)); }
 Result<void> Fs::remove_all(std::string path) { return perform_checked(*box_, make_remove(path, true)); }
-
-Result<void> Fs::rename(std::string from, std::string to) {
-  SANDBOX_CHECK(check_path(from, "from"));
-  SANDBOX_CHECK(check_path(to, "to"));
-  return perform_checked(*box_, make_pair_call(protocol::Method::fs_rename, from, to));
-}
-
-Result<std::uint64_t> Fs::copy(std::string from, std::string to) {
-  SANDBOX_CHECK(check_path(from, "from"));
-  SANDBOX_CHECK(check_path(to, "to"));
-  protocol::FsPairRequest request;
-  request.from = std::move(from);
-  request.to = std::move(to);
-  request.recursive = true;
-  CopyFiles call(protocol::Method::fs_copy, protocol::encode(request));
-  return perform(*box_, call);
-}
-
-Result<void> Fs::symlink(std::string target, std::string path) {
-  SANDBOX_CHECK(check_path(path));
-  if (target.empty() || target.size() > protocol::kMaxPath || target.find('\0') != std::string::npos) {
-    return bad_argument("target", "must have 1 to 4095 bytes without NUL");
-  }
-  return perform_checked(*box_, make_pair_call(protocol::Method::fs_symlink, target, path));
-}
-
-Result<void> Fs::chmod(std::string path, std::uint32_t mode) {
-  SANDBOX_CHECK(check_path(path));
-  if (mode > 07777) return bad_argument("mode", "has more than permission bits");
-  protocol::FsChmodRequest request;
-  request.path = std::move(path);
-  request.mode = mode;
-  Tell call(protocol::Method::fs_chmod, protocol::encode(request));
-  return perform(*box_, call);
-}
+Result<void> Fs::rename(std::string from, std::string to) { return perform_checked(*box_, make_rename(from, to)); }
+Result<std::uint64_t> Fs::copy(std::string from, std::string to) { return perform_checked(*box_, make_copy(from, to)); }
+Result<void> Fs::symlink(std::string target, std::string path) { return perform_checked(*box_, make_symlink(target, path)); }
+Result<void> Fs::chmod(std::string path, std::uint32_t mode) { return perform_checked(*box_, make_chmod(path, mode)); }
 
 Result<std::vector<FileInfo>> Fs::find(std::string root, std::string pattern, FindOptions options) {
   return perform_checked(*box_, ListEntries::make_find(root, pattern, options));

@@ -65,7 +65,14 @@ class ListEntries : public Operation<std::vector<FileInfo>> {
 Result<FileInfo> to_info(protocol::FsEntry&& entry);
 using StatFile = Ask<protocol::FsEntry, &to_info>;
 Result<StatFile> make_stat(const std::string& path, bool follow);
+Result<std::uint64_t> to_size(protocol::FsWriteResult&& result);
+using CopyFiles = Ask<protocol::FsWriteResult, &to_size>;
 Result<Tell> make_remove(const std::string& path, bool recursive);
+Result<Tell> make_mkdir(const std::string& path);
+Result<Tell> make_rename(const std::string& from, const std::string& to);
+Result<CopyFiles> make_copy(const std::string& from, const std::string& to);
+Result<Tell> make_symlink(const std::string& target, const std::string& path);
+Result<Tell> make_chmod(const std::string& path, std::uint32_t mode);
 Result<std::string> write_request(const std::string& path, const WriteOptions& options);
 
 }  // namespace sandbox::api

@@ -13,6 +13,7 @@
 #include "api/files.hpp"
 #include "api/flow.hpp"
 #include "api/pack.hpp"
+#include "api/streaming.hpp"
 
 namespace sandbox {
 namespace {
@@ -23,21 +24,6 @@ using core::UniqueFd;
 Result<void> check_host_path(const std::string& path) {
   if (path.empty() || path.find('\0') != std::string::npos) return bad_argument("host_path", "is empty or contains a NUL byte");
   return {};
-}
-
-TransferSummary to_summary(protocol::FsTarResult&& result) {
-  TransferSummary summary;
-  summary.entries = result.entries;
-  summary.bytes = result.bytes;
-  if (result.skipped.size() > Extractor::kMaxSkipped) result.skipped.resize(Extractor::kMaxSkipped);
-  summary.skipped = std::move(result.skipped);
-  return summary;
-}
-
-std::string tar_request(std::string path) {
-  protocol::FsTarRequest request;
-  request.path = std::move(path);
-  return protocol::encode(request);
 }
 
 Result<std::size_t> read_file(int fd, std::span<std::byte> buffer) {

@@ -24,14 +24,20 @@ Result<FileEvent> Watch::next(std::chrono::milliseconds timeout) {
   return *std::move(event);
 }
 
-Result<Watch> Watch::State::open_watch(const std::shared_ptr<driver::Box>& box, std::string path, bool recursive) {
+Result<std::shared_ptr<Watch::State>> Watch::State::start(const std::shared_ptr<driver::Box>& box, std::string path, bool recursive) {
   SANDBOX_CHECK(api::check_path(path));
-  SANDBOX_CHECK(api::may_block(*box));
+  SANDBOX_CHECK(box->usable());
   protocol::FsWatchRequest request;
   request.path = std::move(path);
   request.recursive = recursive;
   auto state = std::make_shared<State>(box);
   state->open(protocol::Method::fs_watch, protocol::encode(request));
+  return state;
+}
+
+Result<Watch> Watch::State::open_watch(const std::shared_ptr<driver::Box>& box, std::string path, bool recursive) {
+  SANDBOX_CHECK(api::may_block(*box));
+  SANDBOX_TRY(auto state, start(box, std::move(path), recursive));
   Watch watch(state);  // from here on leaving ends it
   SANDBOX_TRY(auto ready, state->await<Result<void>>([&] { return state->poll_ready(); }, core::TimePoint::max()));
   SANDBOX_CHECK(*std::move(ready));

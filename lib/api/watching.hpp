@@ -14,6 +14,7 @@ struct Watch::State final : api::Ongoing {
   static constexpr std::size_t kMaxEvents = 1 << 16;
 
   using Ongoing::Ongoing;
+  static Result<std::shared_ptr<State>> start(const std::shared_ptr<driver::Box>& box, std::string path, bool recursive);
   static Result<Watch> open_watch(const std::shared_ptr<driver::Box>& box, std::string path, bool recursive);
 
   void on_message(ByteView message) override;
