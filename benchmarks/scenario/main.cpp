@@ -27,6 +27,15 @@ const std::vector<Entry>& entries() {
       {{"idle_memory", "idle_memory_total"}, bench::idle_memory},
       {{"creates_per_s"}, bench::creates_per_s},
       {{"creates_per_s_no_net"}, bench::creates_per_s_no_net},
+#ifdef SANDBOX_BENCH_DAEMON
+      {{"daemon_warm_create"}, bench::daemon_warm_create},
+      {{"daemon_exec_true"}, bench::daemon_exec_true},
+      {{"daemon_file_in", "daemon_file_out", "daemon_sealed_file_in", "daemon_sealed_file_out"}, bench::daemon_file_transfer},
+      {{"daemon_sessions_1000"}, bench::daemon_sessions_1000},
+      {{"daemon_idle_ws"}, bench::daemon_idle_ws},
+      {{"daemon_create_flood"}, bench::daemon_create_flood},
+      {{"daemon_restart_500"}, bench::daemon_restart_500},
+#endif
   };
   return list;
 }

@@ -37,7 +37,7 @@ std::vector<Result> idle_memory(Config& config) {
     for (const pid_t pid : agents()) alone.add(pss_kib(pid));
     runtime.close().value();
   }
-  const int rounds = config.quick ? 1 : 5;
+  const int rounds = config.quick ? 3 : 7;
   for (int round = -1; round < rounds; ++round) {
     auto runtime = sandbox::Runtime::open(sandbox::RuntimeOptions().max_warm(count + 8).warm(1, spec)).value();
     runtime.wait_warm().value();
@@ -73,12 +73,19 @@ std::vector<Result> idle_memory(Config& config) {
   first.pass = first.p50 <= 192;
   first.method = "Pss in smaps_rollup of the agents of " + std::to_string(count + 1) + " warm sandboxes; private part p50 " + number(private_part.p50()) +
                  "; Pss of a single one alone " + number(alone.p50()) + "; no floor";
-  auto second = summarise("idle_memory_total", "KiB", available, none);
-  // Whichever accounting says more decides.
-  second.bar = "p50 <= 640 by either method";
-  second.pass = second.p50 <= 640 && accounted.p50() <= 640;
-  second.method = "drop of MemAvailable over " + std::to_string(count) + " more warm sandboxes, divided by their number, launcher's and pool's share "
-                  "included, after a first unmeasured round; by Slab+KernelStack+PageTables+Percpu+Shmem of the machine and private pages of agents, launchers and this process: " + number(accounted.p50());
+  // Both look at the whole machine, so others move them. Whichever says more decides, and one that says less than the
+  // agents' private pages, which nobody else can move, has measured somebody else: no figure then.
+  const double least = private_part.p50();
+  const bool usable[] = {available.p50() >= least, accounted.p50() >= least};
+  const std::string both = "drop of MemAvailable " + number(available.p50()) + ", growth of Slab+KernelStack+PageTables+Percpu+Shmem of the "
+                           "machine and private pages of agents, launchers and this process " + number(accounted.p50());
+  if (!usable[0] && !usable[1]) throw std::runtime_error("the machine is too restless: " + both + ", agents' private pages " + number(least));
+  auto second = summarise("idle_memory_total", "KiB", usable[0] && (!usable[1] || available.p50() > accounted.p50()) ? available : accounted, none);
+  second.bar = "p50 <= 640 by the larger of two methods";
+  second.pass = second.p50 <= 640;
+  second.method = "over " + std::to_string(count) + " more warm sandboxes, divided by their number, launcher's and pool's share included, median of " +
+                  std::to_string(rounds) + " rounds after an unmeasured one; " + both +
+                  (usable[0] && usable[1] ? "" : "; the one below the agents' private pages (" + number(least) + ") was left out");
   return {first, second};
 }
 

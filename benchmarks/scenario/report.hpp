@@ -16,6 +16,7 @@ class Samples {
  public:
   void add(double value) { values_.push_back(value); }
   void add(Clock::duration time, double unit_ns);
+  void append(const Samples& more) { values_.insert(values_.end(), more.values_.begin(), more.values_.end()); }
   bool empty() const { return values_.empty(); }
   std::size_t size() const { return values_.size(); }
   /// Nearest rank, 0 < share ≤ 1. Of nothing: NaN.

@@ -57,5 +57,12 @@ std::vector<Result> file_transfer(Config&);
 std::vector<Result> fs_read_4k(Config&);
 std::vector<Result> sealed_transfer(Config&);
 std::vector<Result> idle_memory(Config&);
+std::vector<Result> daemon_warm_create(Config&);
+std::vector<Result> daemon_exec_true(Config&);
+std::vector<Result> daemon_file_transfer(Config&);
+std::vector<Result> daemon_sessions_1000(Config&);
+std::vector<Result> daemon_idle_ws(Config&);
+std::vector<Result> daemon_create_flood(Config&);
+std::vector<Result> daemon_restart_500(Config&);
 
 }  // namespace bench
