@@ -99,11 +99,11 @@ class Templates(Case):
         done = sbx.sbx('--json', '--save-template', 'mine', '--', 'sh', '-c', 'echo kept > /root/kept', env=environment)
         self.assertEqual(done.returncode, 0, done.stderr)
         template = json.loads(done.stdout)['template']
-        listed = subprocess.run([sbx.SBX, 'tpl', 'ls', '--json'], env=environment, capture_output=True, check=True).stdout
+        listed = subprocess.run([sbx.SBX, 'tpl', 'ls', '--json', '--embedded'], env=environment, capture_output=True, check=True).stdout
         self.assertEqual([(t['id'], t['label']) for t in json.loads(listed)], [(template, 'mine')])
         done = sbx.sbx('--image', template, '--', 'cat', '/root/kept', env=environment)
         self.assertEqual((done.stdout, done.returncode), (b'kept\n', 0), done.stderr)
-        removed = subprocess.run([sbx.SBX, 'tpl', 'rm', template], env=environment, capture_output=True)
+        removed = subprocess.run([sbx.SBX, 'tpl', 'rm', '--embedded', template], env=environment, capture_output=True)
         self.assertEqual(removed.returncode, 0, removed.stderr)
         self.assertEqual(sbx.sbx('--image', template, '--', 'true', env=environment).returncode, 125)
 

@@ -8,7 +8,9 @@ import unittest
 
 SBX = os.environ.get('SBX', 'sbx')
 # On a host that cannot enforce every limit (rootless), the tests say so instead of failing at the first create.
-EXTRA = ['--allow-unenforced-limits'] if os.geteuid() != 0 else []
+LIMITS = ['--allow-unenforced-limits'] if os.geteuid() != 0 else []
+# A daemon of this machine is none of these tests' business.
+EXTRA = ['--embedded', *LIMITS]
 
 
 def sbx(*arguments, stdin=subprocess.DEVNULL, timeout=60, **more):
@@ -18,6 +20,15 @@ def sbx(*arguments, stdin=subprocess.DEVNULL, timeout=60, **more):
     else:
         more['stdin'] = stdin
     return subprocess.run([SBX, 'run', *EXTRA, *arguments], capture_output=True, timeout=timeout, **more)
+
+
+def command(*arguments, stdin=subprocess.DEVNULL, timeout=60, environment=None, **more):
+    """Runs `sbx …`, any command. No daemon of this machine is found unless `environment` names one."""
+    if isinstance(stdin, bytes):
+        more['input'] = stdin
+    else:
+        more['stdin'] = stdin
+    return subprocess.run([SBX, *arguments], capture_output=True, timeout=timeout, env={**os.environ, **(environment or {})}, **more)
 
 
 def descendants(pid):

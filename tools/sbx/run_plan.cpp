@@ -1,5 +1,6 @@
 #include "run_plan.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <unistd.h>
 #include <utility>
@@ -44,24 +45,22 @@ Result<void> add_sandbox(const RunOptions& options, RunPlan& plan) {
     limits.cpus(options.cpus);
     plan.request.cpus(options.cpus);
   }
-  if (options.pids > 0) limits.pids(static_cast<std::uint32_t>(std::min<std::uint64_t>(options.pids, UINT32_MAX)));
+  if (options.pids != kDefaultPids) limits.pids(static_cast<std::uint32_t>(std::min<std::uint64_t>(options.pids, UINT32_MAX)));
   SANDBOX_TRY(const auto network, parse_network(options.network.empty() ? "none" : options.network));
   const auto image = sandbox::Image::parse(options.image.empty() ? "host" : options.image);
   plan.names_host_path = image.kind() == sandbox::Image::Kind::directory || image.kind() == sandbox::Image::Kind::tar;
   plan.spec.image(image).limits(limits).network(network).writable_root(options.writable_root);
   if (options.allow_unenforced) plan.spec.allow(sandbox::allow::unenforced_limits{});
 
-  const bool is_template = image.kind() == sandbox::Image::Kind::template_id;
-  // A profile of the daemon may be warm; a spec of our own is asked for only where a profile cannot say it.
-  const bool own_spec = (!options.image.empty() && !is_template) || !options.network.empty() || options.pids > 0 || options.writable_root ||
-                        options.allow_unenforced;
-  if (!options.profile.empty()) {
-    if (own_spec) return invalid("--profile is the daemon's; it excludes --image, --net, --pids, --writable-root and --allow-unenforced-limits");
-    plan.request.profile(options.profile);
-  } else if (own_spec) {
+  if (options.profile.empty()) {
+    // The same sandbox wherever it runs: a profile of the daemon may have a network, and another image.
     plan.request = sandbox::CreateRequest().spec(plan.spec);
+    return {};
   }
-  if (is_template && !own_spec) plan.request.from_template(image.reference());
+  if (!options.image.empty() || !options.network.empty() || options.pids != kDefaultPids || options.writable_root || options.allow_unenforced) {
+    return invalid("--profile is the daemon's; it excludes --image, --net, --pids, --writable-root and --allow-unenforced-limits");
+  }
+  plan.request.profile(options.profile);
   return {};
 }
 

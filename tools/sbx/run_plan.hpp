@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,8 @@
 
 namespace sbx {
 
+inline constexpr std::uint64_t kDefaultPids = ~std::uint64_t{0};
+
 /// `sbx run`, as typed.
 struct RunOptions {
   std::vector<std::string> command;   ///< argv; never interpreted
@@ -20,7 +23,7 @@ struct RunOptions {
   std::string image, profile, network, workdir;   ///< empty: the default
   std::string memory, disk, timeout, max_output;
   double cpus = 0;
-  std::uint64_t pids = 0;
+  std::uint64_t pids = kDefaultPids;
   std::vector<std::string> env;
   std::vector<std::string> uploads, downloads;
   std::string save_template;
@@ -33,7 +36,7 @@ struct RunOptions {
 /// The same, checked.
 struct RunPlan {
   sandbox::SandboxSpec spec;        ///< in this process
-  sandbox::CreateRequest request;   ///< of a daemon: a profile or a template when that says it all, otherwise `spec`
+  sandbox::CreateRequest request;   ///< of a daemon: `spec`, or one of its profiles
   sandbox::Command command{""};
   std::vector<Transfer> uploads, downloads;
   bool forward_stdin = false;
