@@ -36,7 +36,7 @@ Lifecycle::After Lifecycle::detach(SessionNumber session, SessionEnd how, core::
   } else if (v2_.erase(session) == 0) {
     return After::nothing;
   }
-  if (how == SessionEnd::cut) resumable_until_ = now + kResumeGrace;
+  if (how == SessionEnd::cut) resumable_until_ = now + resume_grace_;
   if (sessions() > 0) return After::nothing;
   const bool resumable = resumable_until_ > now;
   if (ttl_ <= std::chrono::seconds::zero() && !resumable) return After::destroy;
@@ -47,12 +47,12 @@ Lifecycle::After Lifecycle::detach(SessionNumber session, SessionEnd how, core::
   return After::disconnect;
 }
 
-void Lifecycle::restore(bool disconnected, WallTime disconnected_at, core::TimePoint deadline, bool keep_tunnels) {
+void Lifecycle::restore(bool disconnected, WallTime disconnected_at, core::TimePoint deadline, bool keep_tunnels, bool had_v1) {
   disconnected_ = disconnected;
   disconnected_at_ = disconnected_at;
   deadline_ = disconnected ? deadline : core::TimePoint::max();
   keep_tunnels_ = disconnected && keep_tunnels;
-  had_v1_ = disconnected;
+  had_v1_ = had_v1;
 }
 
 }  // namespace sandbox::server

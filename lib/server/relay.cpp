@@ -47,6 +47,7 @@ void SessionRelay::start() {
     Within handler(in_handler_);  // a session that is over says so before open() returns
     session_ = &session;
     stream_ = session.open(protocol::Method::session, std::move(params), &stream_handler_);
+    opened_ = stream_ != 0;
   });
   socket_->start(shared_from_this());
 }
@@ -90,6 +91,7 @@ void SessionRelay::agent_ended(const protocol::End& end) {
 void SessionRelay::agent_lost(const Error& error) {
   error.ignore("told to the client as the reason of the close");
   if (error.code() == ErrorCode::cancelled) return stream_over(http::close_code::kNormal, std::string(kSessionClosed));
+  if (opened_ && !tells_loss()) return stream_over(http::close_code::kNormal, std::string(kSessionClosed));
   stream_over(http::close_code::kInternal, std::string(kUnreachable));
 }
 
@@ -194,7 +196,7 @@ void SessionRelay::close(std::uint16_t code, std::string_view reason) {
 protocol::SessionRequest V2Relay::request() const {
   protocol::SessionRequest request;
   request.dialect = "v2";
-  request.keep_ms = static_cast<std::uint32_t>(std::chrono::milliseconds(kResumeGrace).count());
+  request.keep_ms = static_cast<std::uint32_t>(keep_.count());
   return request;
 }
 

@@ -42,6 +42,8 @@ class SessionRelay : public http::WebSocketHandler, public std::enable_shared_fr
   virtual Result<void> deliver(ByteView bytes) = 0;
   /// Whether the end of this WebSocket means that the client is done.
   virtual SessionEnd meaning_of(const http::CloseInfo& info) const = 0;
+  /// Whether a client is told with 1011 that the agent died under its session; v1 has 1000 for every end.
+  virtual bool tells_loss() const { return true; }
   /// Sends bytes to the agent, or keeps them and stops reading. Not under the link's lock.
   void forward(ByteView first, ByteView second = {});
   http::WebSocket* socket() noexcept { return socket_.get(); }
@@ -85,6 +87,7 @@ class SessionRelay : public http::WebSocketHandler, public std::enable_shared_fr
   std::size_t kept_from_ = 0;
   std::size_t owed_ = 0;                 ///< bytes given to the WebSocket whose credit was not given back
   bool finish_ = false;                  ///< end the `in` channel behind kept_
+  bool opened_ = false;                  ///< the stream began
   bool paused_ = false;                  ///< the WebSocket is not read
   bool in_handler_ = false;              ///< this thread holds the link's lock
 };
@@ -92,13 +95,17 @@ class SessionRelay : public http::WebSocketHandler, public std::enable_shared_fr
 /// A session of docs/PROTOCOL.md: binary payload is the byte stream.
 class V2Relay final : public SessionRelay {
  public:
-  using SessionRelay::SessionRelay;
+  /// `keep`: how long the agent keeps the session of a client that was cut off.
+  V2Relay(std::shared_ptr<link::Link> link, std::shared_ptr<http::WebSocket> socket, std::chrono::milliseconds keep, OnEnd on_end)
+      : SessionRelay(std::move(link), std::move(socket), std::move(on_end)), keep_(keep) {}
 
  private:
   protocol::SessionRequest request() const override;
   Result<void> deliver(ByteView bytes) override;
   SessionEnd meaning_of(const http::CloseInfo& info) const override;
   void on_data(ByteView bytes) override { forward(bytes); }
+
+  const std::chrono::milliseconds keep_;
 };
 
 /// A JSON-RPC session: each message is a frame.
@@ -119,6 +126,7 @@ class V1Relay final : public SessionRelay {
   protocol::SessionRequest request() const override;
   Result<void> deliver(ByteView bytes) override;
   SessionEnd meaning_of(const http::CloseInfo&) const override { return SessionEnd::closed; }
+  bool tells_loss() const override { return false; }
   void on_message(http::MessageKind kind, std::string&& payload) override;
 
   const std::string sandbox_;
