@@ -36,9 +36,11 @@ struct SandboxStats {
   std::chrono::nanoseconds uptime{0};
 };
 
+class Fingerprint;  // <sandbox/key.hpp>
+
 /// A live sandbox. The same type whether it runs in this process's runtime or behind a daemon. Move-only; destroying
-/// the handle destroys the sandbox (close() does so earlier and tells how it went). Thread-safe: operations on one
-/// sandbox run in parallel and do not wait for each other.
+/// the handle destroys the sandbox (close() does so earlier and tells how it went), unless it came from Client::open().
+/// Thread-safe: operations on one sandbox run in parallel and do not wait for each other.
 class Sandbox {
  public:
   Sandbox(Sandbox&&) noexcept;
@@ -66,6 +68,12 @@ class Sandbox {
   /// Kills everything inside and frees everything on the host. When it returns nothing is left.
   Result<void> close();
   bool closed() const noexcept;
+  /// Gives up the handle without destroying the sandbox, which goes on under its ttl; Client::open() finds it again.
+  /// Errors: unsupported (a sandbox of this process).
+  Result<void> detach();
+  /// Of the agent inside, which proved that it has the key: what to pin for the next time. Waits for the session.
+  /// Errors: failed_precondition (not sealed), unavailable, deadline_exceeded, unauthenticated (not the pinned one).
+  Result<Fingerprint> agent_fingerprint(std::chrono::milliseconds timeout = std::chrono::seconds(5));
 
   template <class Token> auto async_close(Token&& token);  ///< void(Result<void>)
 

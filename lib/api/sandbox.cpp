@@ -1,3 +1,4 @@
+#include <sandbox/key.hpp>
 #include <sandbox/sandbox.hpp>
 
 #include "api/arguments.hpp"
@@ -10,14 +11,14 @@ Sandbox::Sandbox(std::shared_ptr<driver::Box> box) noexcept : box_(std::move(box
 Sandbox::Sandbox(Sandbox&&) noexcept = default;
 Sandbox& Sandbox::operator=(Sandbox&& other) noexcept {
   if (this != &other) {
-    if (box_) box_->close().ignore("the handle is replaced");
+    if (box_) box_->handle_gone();
     box_ = std::move(other.box_);
   }
   return *this;
 }
 // Views (Fs, RunningProcess) may keep the box alive; the sandbox itself ends with its handle.
 Sandbox::~Sandbox() {
-  if (box_) box_->close().ignore("the handle is gone");
+  if (box_) box_->handle_gone();
 }
 
 const std::string& Sandbox::id() const noexcept { return box_->id(); }
@@ -39,6 +40,12 @@ Result<void> Sandbox::resume() { return box_->resume(); }
 Result<TemplateInfo> Sandbox::save_template(std::string label) { return box_->save_template(std::move(label)); }
 const std::vector<std::string>& Sandbox::unenforced() const noexcept { return box_->unenforced(); }
 Result<void> Sandbox::close() { return box_->close(); }
+Result<void> Sandbox::detach() { return box_->detach(); }
+
+Result<Fingerprint> Sandbox::agent_fingerprint(std::chrono::milliseconds timeout) {
+  SANDBOX_CHECK(api::may_block(*box_));
+  return box_->link()->fingerprint(core::SteadyClock::now() + timeout);
+}
 bool Sandbox::closed() const noexcept { return box_->closed(); }
 
 Result<int> Net::connect(std::uint16_t port, std::chrono::milliseconds timeout) {

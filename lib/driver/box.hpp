@@ -36,6 +36,10 @@ class Box {
   virtual Result<void> unexpose(std::uint16_t port) = 0;
   virtual Result<void> close() = 0;
   virtual bool closed() const noexcept = 0;
+  /// Gives up the handle and lets the sandbox go on, where it can outlive its handle.
+  virtual Result<void> detach() { return Error(ErrorCode::unsupported, "a sandbox of this process ends with its handle"); }
+  /// The handle is gone.
+  virtual void handle_gone() noexcept { close().ignore("the handle is gone: nobody is left to tell"); }
 };
 
 }  // namespace sandbox::driver

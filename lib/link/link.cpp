@@ -7,6 +7,8 @@
 #include <ctime>
 #include <utility>
 
+#include <boost/asio/post.hpp>
+
 #include "link/link_impl.hpp"
 
 namespace sandbox::link {
@@ -240,7 +242,12 @@ void Link::arm() {
   }
   if (!wants_read && !wants_write) return disarm();
   if (!impl.descriptor) impl.descriptor.emplace(impl.reactor.context(), impl.stream->fd());
-  if (wants_read && !impl.read_armed) {
+  if (wants_read && !impl.read_armed && impl.stream->pending()) {
+    impl.read_armed = true;
+    boost::asio::post(impl.reactor.context(), [weak = weak_from_this()] {
+      if (auto self = weak.lock()) self->on_reactor(true);
+    });
+  } else if (wants_read && !impl.read_armed) {
     impl.read_armed = true;
     impl.descriptor->async_wait(stream_descriptor::wait_read, [weak = weak_from_this()](boost::system::error_code error) {
       if (error) return;
