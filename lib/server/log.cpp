@@ -8,6 +8,8 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
 #include <random>
 
 #include "core/text.hpp"
@@ -45,10 +47,28 @@ class DescriptorSink : public spdlog::sinks::base_sink<std::mutex> {
       left -= static_cast<std::size_t>(count);
     }
   }
-  void flush_() override {}
+  void flush_() override {
+    const std::lock_guard guard(flush_mutex_);
+    ++flushed_;
+    flush_done_.notify_all();
+  }
+
+ public:
+  std::uint64_t flushed() {
+    const std::lock_guard guard(flush_mutex_);
+    return flushed_;
+  }
+  /// Until flush() was called more than `before` times.
+  void wait_flushed(std::uint64_t before, std::chrono::milliseconds most) {
+    std::unique_lock guard(flush_mutex_);
+    flush_done_.wait_for(guard, most, [&] { return flushed_ > before; });
+  }
 
  private:
   int descriptor_;
+  std::mutex flush_mutex_;
+  std::condition_variable flush_done_;
+  std::uint64_t flushed_ = 0;
 };
 
 std::string json_line(LogLevel level, std::string_view message, std::initializer_list<LogField> fields) {
@@ -82,13 +102,14 @@ std::string text_line(LogLevel level, std::string_view message, std::initializer
 struct Log::Impl {
   Impl(LogLevel least, Format format_, int descriptor)
       : level(least), format(format_), pool(std::make_shared<spdlog::details::thread_pool>(kQueue, 1)) {
-    auto sink = std::make_shared<DescriptorSink>(descriptor);
-    logger = std::make_shared<spdlog::async_logger>("sandboxd", std::move(sink), pool, spdlog::async_overflow_policy::overrun_oldest);
+    sink = std::make_shared<DescriptorSink>(descriptor);
+    logger = std::make_shared<spdlog::async_logger>("sandboxd", sink, pool, spdlog::async_overflow_policy::overrun_oldest);
     logger->set_level(spdlog::level::trace);  // ours decides
   }
   std::atomic<LogLevel> level;
   const Format format;
   std::shared_ptr<spdlog::details::thread_pool> pool;  ///< its destruction writes what is queued
+  std::shared_ptr<DescriptorSink> sink;
   std::shared_ptr<spdlog::async_logger> logger;
 };
 
@@ -103,6 +124,12 @@ void Log::write(LogLevel level, std::string_view message, std::initializer_list<
   if (!enabled(level)) return;
   const std::string line = impl_->format == Format::json ? json_line(level, message, fields) : text_line(level, message, fields);
   impl_->logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
+}
+
+void Log::flush() {
+  const std::uint64_t before = impl_->sink->flushed();
+  impl_->logger->flush();
+  impl_->sink->wait_flushed(before, std::chrono::seconds(1));
 }
 
 LogCallback Log::callback() {

@@ -52,6 +52,8 @@ class Log {
   void info(std::string_view message, std::initializer_list<LogField> fields = {}) { write(LogLevel::info, message, fields); }
   void warning(std::string_view message, std::initializer_list<LogField> fields = {}) { write(LogLevel::warning, message, fields); }
   void error(std::string_view message, std::initializer_list<LogField> fields = {}) { write(LogLevel::error, message, fields); }
+  /// Returns when what was written before is out, or after a second: whoever reads stderr may be stuck.
+  void flush();
 
   /// For RuntimeOptions::on_log. This log must outlive the runtime.
   LogCallback callback();
