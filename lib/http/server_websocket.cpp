@@ -90,6 +90,7 @@ void ServerWebSocket::start(std::shared_ptr<WebSocketHandler> handler) {
     });
     return;
   }
+  if (hub_->draining) return on_drain();  // the request was under way when the server began to leave
   resume_reading();
 }
 

@@ -239,7 +239,8 @@ Transport::Moved Transport::write(std::span<const iovec> pieces) {
   }
 }
 
-bool Transport::has_buffered() const noexcept { return ssl_ && SSL_has_pending(ssl_.get()); }
+// Not SSL_has_pending: that is also true of half a record, and waiting for its rest must be waiting for the socket.
+bool Transport::has_buffered() const noexcept { return ssl_ && SSL_pending(ssl_.get()) > 0; }
 
 void Transport::finish_sending() noexcept {
   if (!socket_) return;

@@ -93,7 +93,7 @@ TEST_F(Proxies, StreamsChunkedBothWaysWithBackpressure) {
 
 TEST_F(Proxies, AnswersBadGatewayWhenUpstreamHasNoHead) {
   forward({.bad_gateway = json_response(502, "{\"error\":\"proxy error\"}\n")});
-  for (const std::string& answer : {"", "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Le"}) {
+  for (const std::string_view answer : {"", "garbage\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Le"}) {
     auto raw = dial();
     raw.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     auto up = upstream();
