@@ -44,8 +44,8 @@ void reload(server::Service& service, server::Log& log, const std::string& path)
   }
 }
 
-/// Serves until SIGTERM or SIGINT.
-void serve(server::Service& service, server::Log& log, const std::string& path, const sandbox::core::UniqueFd& signals) {
+/// Serves until SIGTERM or SIGINT, which end the sandboxes, or SIGQUIT, which leaves them for the next daemon.
+server::Leave serve(server::Service& service, server::Log& log, const std::string& path, const sandbox::core::UniqueFd& signals) {
   std::optional<sandboxd::FileWatch> watch;
   if (!path.empty()) watch = sandboxd::FileWatch::on(path);
   bool changed = false;
@@ -61,7 +61,10 @@ void serve(server::Service& service, server::Log& log, const std::string& path, 
     if ((polled[0].revents & POLLIN) == 0) continue;
     signalfd_siginfo info{};
     if (::read(signals.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) continue;
-    if (info.ssi_signo != SIGHUP) return log.info("stopping", {{"signal", info.ssi_signo}});
+    if (info.ssi_signo != SIGHUP) {
+      log.info("stopping", {{"signal", info.ssi_signo}});
+      return info.ssi_signo == SIGQUIT ? server::Leave::keep : server::Leave::destroy;
+    }
     sandboxd::notify("RELOADING=1");
     reload(service, log, path);
     sandboxd::notify("READY=1");
@@ -71,7 +74,7 @@ void serve(server::Service& service, server::Log& log, const std::string& path, 
 int run(const std::string& path, const server::LoadedConfig& loaded) {
   sigset_t handled;
   sigemptyset(&handled);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&handled, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGHUP}) sigaddset(&handled, signal);
   ::sigprocmask(SIG_BLOCK, &handled, nullptr);  // before any thread is started
   ::signal(SIGPIPE, SIG_IGN);
   const sandbox::core::UniqueFd signals(::signalfd(-1, &handled, SFD_CLOEXEC));
@@ -90,9 +93,9 @@ int run(const std::string& path, const server::LoadedConfig& loaded) {
   }
   log->info("ready", {{"version", SANDBOX_VERSION_STRING}, {"pid", ::getpid()}});
   sandboxd::notify("READY=1");
-  serve(**service, *log, path, signals);
+  const auto leave = serve(**service, *log, path, signals);
   sandboxd::notify("STOPPING=1");
-  const auto stopped = (*service)->stop(server::Leave::destroy);
+  const auto stopped = (*service)->stop(leave);
   if (!stopped) log->error("stopped badly", {{"error", stopped.error().to_string()}});
   service->reset();
   log->info("stopped");
