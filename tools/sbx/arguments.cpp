@@ -203,7 +203,7 @@ Result<void> parse_command(const Command& command, const std::vector<Option>& co
 
 std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
   std::string best;
-  std::size_t least = std::max<std::size_t>(2, word.size() / 3 + 1);
+  std::size_t least = std::max<std::size_t>(2, word.size() / 2 + 1);
   for (const auto& candidate : candidates) {
     if (const auto steps = distance(word, candidate); steps < least) {
       least = steps;

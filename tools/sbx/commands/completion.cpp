@@ -66,7 +66,12 @@ Command complete_words(const CommandTable& table, const std::vector<Option>& com
   command.help = "What may stand at the cursor; for completion scripts";
   command.hidden = true;
   command.rest = words.get();
-  command.run = [words, &table, &common_options](const Common& common) {
+  command.run = [words, &table, &common_options](const Common& ours) {
+    // The daemon that the line being typed names, not the one of this call.
+    Common common = ours;
+    for (std::size_t i = 0; i + 1 < words->size(); ++i) {
+      if ((*words)[i] == "--endpoint" || (*words)[i] == "-endpoint") common.endpoint = (*words)[i + 1];
+    }
     const auto found = complete(table, common_options, *words, [&](Completes kind) { return look_up(common, kind); });
     std::string text;
     for (const auto& candidate : found.candidates) text += printable(candidate.word) + "\t" + printable(candidate.help) + "\n";

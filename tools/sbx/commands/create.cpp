@@ -54,9 +54,7 @@ Result<sandbox::CreateRequest> make_request(const Values& values) {
 }
 
 Result<int> make(Daemon& daemon, const sandbox::CreateRequest& request, const Common& common) {
-  auto created = daemon.client.create(request);
-  if (!created) return std::move(created).error();
-  const sandbox::Sandbox box = *std::move(created);
+  SANDBOX_TRY(auto box, daemon.client.create(request));
   const std::string id = box.id();
   if (!common.quiet && !common.json) {
     for (const auto& line : box.unenforced()) note(common.command, "not enforced on the daemon's host: " + line);
@@ -66,8 +64,7 @@ Result<int> make(Daemon& daemon, const sandbox::CreateRequest& request, const Co
     SANDBOX_TRY(const auto info, daemon.client.find(id));
     json = to_json(info);
   }
-  // The handle would take the sandbox with it; a closed client leaves it to its ttl.
-  SANDBOX_CHECK(daemon.client.close());
+  SANDBOX_CHECK(box.detach());
   if (common.json) print_json(json);
   else print(id + "\n");
   return 0;

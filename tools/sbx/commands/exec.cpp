@@ -80,8 +80,9 @@ int start_failed(const Common& common, const Error& error) {
 Result<int> run_inside(Daemon& daemon, const Values& values, sandbox::Command command, const Common& common) {
   Control control(values.terminal);
   SANDBOX_TRY(const auto signals, Signals::start([&](int signal) { control.on_signal(signal); }));
+  // By itself, so that "no such sandbox" is not taken for "no such program".
   SANDBOX_TRY(auto box, daemon.client.open(values.id));
-  // Asked before the program is started, so that "no such sandbox" is not taken for "no such program".
+  if (control.interrupted()) return 128 + control.signal();
   const bool forward = values.interactive || values.terminal || has_piped_stdin();
   if (forward) command.open_stdin();
   auto spawned = box.process().spawn(std::move(command));
