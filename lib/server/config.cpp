@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
-#include <sstream>
+#include <tuple>
 
 #define TOML_EXCEPTIONS 0
 #define TOML_HEADER_ONLY 1
@@ -142,6 +142,13 @@ void apply_environment(Config& config, const Environment& environment) {
   take("SANDBOX_DATA_DIR", config.server.data_dir);
 }
 
+/// In the order of the file, which the tables of the parser do not keep.
+void sort(std::vector<Diagnostic>& list) {
+  std::stable_sort(list.begin(), list.end(), [](const Diagnostic& a, const Diagnostic& b) {
+    return std::tie(a.line, a.column) < std::tie(b.line, b.column);
+  });
+}
+
 }  // namespace
 
 Environment process_environment() {
@@ -168,6 +175,8 @@ LoadedConfig parse_config(std::string_view text, const std::string& file, const 
   Walk(report, loaded.config).run(parsed.table());
   apply_environment(loaded.config, environment);
   schema::check(report, loaded.config);
+  sort(loaded.errors);
+  sort(loaded.warnings);
   return loaded;
 }
 

@@ -1,7 +1,6 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <sstream>
 
 #include "server/auth.hpp"
 #include "server/config_schema.hpp"

@@ -78,6 +78,14 @@ bool read_tunnels(simdjson::dom::parser& parser, const std::string& text, std::v
   return true;
 }
 
+/// quick_check answers one row "ok", or what is wrong.
+Result<void> check_health(sqlite::Database& database) {
+  SANDBOX_TRY(auto check, database.prepare("PRAGMA quick_check(1)"));
+  SANDBOX_TRY(const bool row, check.step());
+  if (row && check.text(0) == "ok") return {};
+  return Error(ErrorCode::corrupt, "the database is damaged: " + (row ? check.text(0) : "no answer"));
+}
+
 template <class Map>
 void merge(Map& newer, Map&& older) {
   newer.merge(older);  // keeps what is there
@@ -104,11 +112,7 @@ Result<Tables> Tables::prepare(sqlite::Database opened) {
     return Error(ErrorCode::failed_precondition, "the database is of a newer sandboxd (version " + std::to_string(version) +
                                                      ", this one knows " + std::to_string(kVersion) + ")");
   }
-  // quick_check answers one row "ok", or what is wrong.
-  SANDBOX_TRY(auto check, database.prepare("PRAGMA quick_check(1)"));
-  SANDBOX_TRY(const bool row, check.step());
-  if (!row || check.text(0) != "ok") return Error(ErrorCode::corrupt, "the database is damaged: " + (row ? check.text(0) : "no answer"));
-
+  SANDBOX_CHECK(check_health(database));
   SANDBOX_CHECK(database.run("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA temp_store = MEMORY;"));
   for (; version < kVersion; ++version) {
     SANDBOX_CHECK(database.run("BEGIN IMMEDIATE; " + std::string(kMigrations[version]) + " PRAGMA application_id = " +
