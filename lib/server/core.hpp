@@ -121,7 +121,8 @@ class Core : public std::enable_shared_from_this<Core> {
   void list_ports(http::Exchange& exchange, const std::string& id, const Caller& caller);
   void connect_port(const ExchangePtr& exchange, const Match& match, const Caller& caller);
   void proxy_port(const ExchangePtr& exchange, const Match& match, const Caller& caller);
-  void dial(const RecordPtr& record, std::uint16_t port, std::function<void(Result<core::UniqueFd>)> done);
+  /// A refused dial is tried again for `wait`.
+  void dial(const RecordPtr& record, std::uint16_t port, std::chrono::milliseconds wait, std::function<void(Result<core::UniqueFd>)> done);
 
   // templates.cpp
   void save_template_route(const ExchangePtr& exchange, const Caller& caller);

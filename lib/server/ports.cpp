@@ -10,6 +10,7 @@ namespace sandbox::server {
 namespace {
 
 constexpr auto kDialTime = std::chrono::seconds(1);  ///< a refused dial is tried again that long
+constexpr std::chrono::milliseconds kLongestDial{30000};
 constexpr auto kFirstLook = std::chrono::milliseconds(5);
 constexpr auto kLastLook = std::chrono::milliseconds(100);
 constexpr double kDefaultWait = 30, kLongestWait = 120;  ///< seconds
@@ -149,10 +150,10 @@ void Core::list_ports(http::Exchange& exchange, const std::string& id, const Cal
 
 // ---- connections ----------------------------------------------------------------------------------------------------------
 
-void Core::dial(const RecordPtr& record, std::uint16_t port, std::function<void(Result<core::UniqueFd>)> done) {
+void Core::dial(const RecordPtr& record, std::uint16_t port, std::chrono::milliseconds wait, std::function<void(Result<core::UniqueFd>)> done) {
   auto& reactor = context();
-  const bool posted = dialers_.post([box = record->box, port, done, &reactor, weak = weak_from_this()] {
-    auto fd = box->connect(port, kDialTime);
+  const bool posted = dialers_.post([box = record->box, port, wait, done, &reactor, weak = weak_from_this()] {
+    auto fd = box->connect(port, wait);
     auto socket = std::make_shared<Result<core::UniqueFd>>(fd ? Result<core::UniqueFd>(core::UniqueFd(*fd)) : Result<core::UniqueFd>(std::move(fd).error()));
     boost::asio::post(reactor, [weak, socket, done] {
       if (weak.lock()) done(std::move(*socket));
@@ -168,7 +169,10 @@ void Core::connect_port(const ExchangePtr& exchange, const Match& match, const C
   const auto port = read_port(match.port);
   if (!port) return refuse(*exchange, 400, ErrorCode::invalid_argument, "invalid port number");
   if (record->paused) return refuse(*exchange, 409, ErrorCode::failed_precondition, "sandbox is paused");
-  dial(record, *port, [weak = weak_from_this(), exchange, record](Result<core::UniqueFd> fd) {
+  // ?wait_ms: how long the caller waits for somebody to listen.
+  const auto asked = core::parse_number<std::uint32_t>(exchange->request().query_value("wait_ms").value_or(""));
+  const auto wait = asked ? std::min(std::chrono::milliseconds(*asked), kLongestDial) : std::chrono::milliseconds(kDialTime);
+  dial(record, *port, wait, [weak = weak_from_this(), exchange, record](Result<core::UniqueFd> fd) {
     if (!fd) {
       fd.ignore("answered");
       return refuse(*exchange, 502, ErrorCode::unavailable, "upstream connection failed");
@@ -216,7 +220,7 @@ void Core::proxy_port(const ExchangePtr& exchange, const Match& match, const Cal
   options.add.set("X-Forwarded-Host", host);
   options.add.set("X-Sandbox-ID", record->id);
   options.bad_gateway = http::json_response(502, rest::write_error(ErrorCode::unavailable, "proxy error") + "\n");
-  dial(record, *port, [exchange, upgrade, options = std::move(options)](Result<core::UniqueFd> fd) mutable {
+  dial(record, *port, kDialTime, [exchange, upgrade, options = std::move(options)](Result<core::UniqueFd> fd) mutable {
     if (!fd) {
       fd.ignore("answered");
       return refuse(*exchange, 502, ErrorCode::unavailable, upgrade ? "upstream connection failed" : "proxy error");
