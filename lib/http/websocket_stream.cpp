@@ -42,12 +42,6 @@ class Stream final : public WebSocketStream {
   bool read_end() const noexcept override { return end_seen_; }
   bool pending() const noexcept override { return side_at_ < side_size_ || !decoded_.empty() || more_decrypted_; }
   int fd() const noexcept override { return fd_; }
-  bool pending() const noexcept override {
-    if (!decoded_.empty() || side_at_ < side_size_) return true;
-    if (way_ != Way::record) return false;
-    std::lock_guard lock(mutex_);
-    return transport_.has_buffered();
-  }
   bool say_goodbye(std::uint16_t code, std::string_view reason) noexcept override;
   void shut_down() noexcept override {
     over_ = true;

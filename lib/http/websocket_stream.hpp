@@ -32,8 +32,6 @@ class WebSocketStream {
   /// Pollable: readable when read_some may make progress, writable likewise. What was read ahead does not make it readable:
   /// before polling, read until 0 or ask pending().
   virtual int fd() const noexcept = 0;
-  /// read_some may have more although fd() is not readable: read ahead, or decrypted already. The reader's, as read_some.
-  virtual bool pending() const noexcept = 0;
   /// Sends a close frame, so that the server knows this end is on purpose (1000: the sandbox may go at once; a stream that
   /// is merely cut may be resumed). Best effort: not in the middle of a frame, nor when the socket takes nothing; returns
   /// whether it went out. Nothing can be written afterwards. Thread-safe.
