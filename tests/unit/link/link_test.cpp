@@ -161,7 +161,7 @@ TEST_F(Links, BulkBothWaysIsCompleteAndInOrderWhilePingsPass) {
   constexpr std::uint64_t kBytes = 24 << 20;
   std::atomic<bool> busy = true;
   std::jthread pinger([&] {
-    while (busy) EXPECT_TRUE(link->ping(in(20s)).has_value());
+    while (busy) EXPECT_TRUE(link->ping(in(100s)).has_value());
   });
   std::jthread writer([&] {
     Collector call;
@@ -174,17 +174,17 @@ TEST_F(Links, BulkBothWaysIsCompleteAndInOrderWhilePingsPass) {
             if (!rest.empty()) rest = rest.subspan(call.session->send(call.id, Channel::in, rest));
             return rest.empty();
           },
-          in(20s));
+          in(100s));
       ASSERT_TRUE(done && *done);
     }
     link->with([&](session::Session& session) { session.send(call.id, Channel::in, {}, true); });
-    auto done = link->wait_until([&] { return call.finished; }, in(20s));
+    auto done = link->wait_until([&] { return call.finished; }, in(100s));
     ASSERT_TRUE(done && *done);
     EXPECT_EQ(call.end->result, std::to_string(kBytes));
   });
   Collector call;
   link->with([&](session::Session& session) { call.open(session, Method::fs_read, std::to_string(kBytes)); });
-  auto done = link->wait_until([&] { return call.finished; }, in(20s));
+  auto done = link->wait_until([&] { return call.finished; }, in(100s));
   ASSERT_TRUE(done && *done);
   EXPECT_EQ(call.bytes, kBytes);
   EXPECT_TRUE(call.in_order);
