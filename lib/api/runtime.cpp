@@ -72,6 +72,20 @@ Result<HostReport> Runtime::host() const {
   return state_->host();
 }
 
+Adoption Runtime::adopted() {
+  Adoption adoption;
+  if (!state_) return adoption;
+  auto taken = state_->take_adopted();
+  for (auto& box : taken.boxes) adoption.sandboxes.emplace_back(std::move(box));
+  adoption.lost = std::move(taken.lost);
+  return adoption;
+}
+
+Result<void> Runtime::leave() {
+  if (!state_) return moved_from();
+  return state_->leave();
+}
+
 Result<void> Runtime::close() {
   if (!state_) return {};
   return state_->close();

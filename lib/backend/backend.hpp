@@ -52,6 +52,22 @@ class Instance {
   /// Whether the kernel killed it for memory, for a sandbox that ended by itself.
   virtual std::uint64_t oom_kills() = 0;
   virtual const std::vector<std::string>& unenforced() const noexcept = 0;
+  /// Why its agent did not greet, when `seen` is what that looked like: the step at which the launch failed, if it did.
+  /// Waits a moment for the end of a process that is ending.
+  virtual Error explain(Error seen) { return seen; }
+  /// From now on the sandbox outlives this process, and `record` is what the next one finds (Backend::adopt). Does not
+  /// wait: told when this returns, should the process die right then. Nothing where the backend is not persistent.
+  virtual void commit(std::string_view record) { (void)record; }
+  /// Lets go of a committed sandbox: it is not destroyed, and this object is of no further use.
+  virtual void leave() noexcept {}
+};
+
+/// A sandbox that an earlier process committed.
+struct Found {
+  std::string record;                    ///< of its commit; empty when even that could not be learnt
+  std::unique_ptr<Instance> instance;    ///< none: lost
+  bool paused = false;                   ///< its agent answers only after resume()
+  std::string lost;                      ///< why, for people
 };
 
 /// A spec made ready for repetition: image trees mounted, filters compiled. Thread-safe.
@@ -73,6 +89,14 @@ class Backend {
   virtual Result<std::shared_ptr<Recipe>> prepare(const SandboxSpec& spec, const ResolvedImage& image) = 0;
   /// How many helper processes died and were replaced so far; prepare() replaces them.
   virtual std::uint64_t restarts() const noexcept { return 0; }
+  /// Takes over what an earlier process left. Once, before anything else is made. What has ended meanwhile comes without
+  /// an instance and is forgotten.
+  virtual Result<std::vector<Found>> adopt(core::TimePoint deadline) {
+    (void)deadline;
+    return std::vector<Found>();
+  }
+  /// Like close(), but what was committed goes on for the next process.
+  virtual Result<void> leave() { return close(); }
   /// Ends everything; later calls fail with unavailable. Idempotent.
   virtual Result<void> close() = 0;
 };

@@ -44,6 +44,7 @@ enum class Kind : std::uint8_t {
   commit = 15,     ///< Commit; empty. From now on the sandbox outlives the control connection
   list = 16,       ///< List; Listed: the committed sandboxes
   adopt = 17,      ///< Target; empty + [stream, pidfd]. The agent drops its client for the new stream
+  forget = 18,     ///< empty; empty. Nothing is committed any more: everything ends with the control connection
 };
 
 struct Request {

@@ -26,6 +26,8 @@ class PidfdProcess {
   int fd() const noexcept { return pidfd_.get(); }
   /// Errors: not_found when it has ended.
   Result<void> kill(int signal);
+  /// Lets it run on; nobody waits for it any more.
+  void release() noexcept { pidfd_.reset(); }
   /// Waits for the end and reaps it. Returns the wait status as waitpid(2) would. Errors: deadline_exceeded.
   Result<int> wait(core::TimePoint deadline);
 

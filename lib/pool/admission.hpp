@@ -33,6 +33,9 @@ class Admission {
   /// Takes a place for a refill: only when one is free and nobody waits.
   bool try_refill();
 
+  /// Takes a place for a sandbox that is there already, even beyond the limit.
+  void force_place() { ++used_; }
+
   /// The creation ended; its place stays taken.
   void maker_done() { making_ -= making_ > 0; }
   /// A sandbox (or a creation that failed) is gone.

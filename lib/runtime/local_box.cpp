@@ -13,6 +13,8 @@ namespace {
 /// How often a port inside is looked at while nobody listens on it yet.
 constexpr auto kFirstPoll = std::chrono::milliseconds(2);
 constexpr auto kLastPoll = std::chrono::milliseconds(50);
+/// For the agent of a sandbox that was taken over frozen.
+constexpr auto kGreetDeadline = std::chrono::seconds(10);
 
 }  // namespace
 
@@ -73,6 +75,13 @@ Result<void> LocalBox::resume() {
   if (!alive || phase() != Phase::live) return gone();
   if (!paused_.load()) return {};
   SANDBOX_CHECK(alive->resume());
+  if (ungreeted_) {
+    if (auto greeted = runtime_->greet(*alive, *link_, core::SteadyClock::now() + kGreetDeadline); !greeted) {
+      alive->pause().ignore("the failed greeting is the report");
+      return std::move(greeted).error().with_context(id_ + " goes on, but its agent");
+    }
+    ungreeted_ = false;
+  }
   paused_.store(false);
   return {};
 }
@@ -201,7 +210,11 @@ Result<void> LocalBox::unexpose(std::uint16_t port) {
   return {};  // the relay ends here, without the lock
 }
 
-Result<void> LocalBox::free_everything(const Error& why) {
+void LocalBox::commit(std::string_view record) {
+  if (const auto alive = instance()) alive->commit(record);
+}
+
+Result<void> LocalBox::free_everything(const Error& why, bool destroy) {
   std::shared_ptr<backend::Instance> alive;
   std::map<std::uint16_t, std::shared_ptr<PortRelay>> relays;
   {
@@ -215,7 +228,21 @@ Result<void> LocalBox::free_everything(const Error& why) {
   runtime_->unwatch(*alive);
   relays.clear();
   link_->close(why);
-  return alive->destroy();
+  if (destroy) return alive->destroy();
+  alive->leave();
+  return {};
+}
+
+Result<void> LocalBox::leave_behind() {
+  std::lock_guard one_at_a_time(close_mutex_);
+  if (std::exchange(freed_, true)) return {};
+  left_.store(true, std::memory_order_release);
+  set_phase(Phase::closed);
+  const Error why(ErrorCode::cancelled, "this runtime left " + id_);
+  why.ignore("given to whatever still runs inside");
+  auto left = free_everything(why, false);
+  runtime_->released(*this);
+  return left;
 }
 
 Result<void> LocalBox::close() {

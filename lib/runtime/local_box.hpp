@@ -74,6 +74,17 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
   const std::shared_ptr<Profile>& profile() const noexcept { return profile_; }
   [[nodiscard]] std::shared_ptr<Profile> forget_profile() noexcept { return std::move(profile_); }
 
+  /// Before it is handed out: it was taken over frozen, and its agent is greeted by the first resume().
+  void adopt_paused() noexcept {
+    ungreeted_ = true;
+    paused_.store(true, std::memory_order_release);
+  }
+  /// Tells the backend what the next process needs to know of it.
+  void commit(std::string_view record);
+  /// Like close(), but the sandbox goes on without us.
+  Result<void> leave_behind();
+  bool left() const noexcept { return left_.load(std::memory_order_acquire); }
+
   /// It ended by itself while live (phase lost was set): finds out why, fails what goes on inside, frees everything.
   /// Returns the reason for people.
   std::string bury();
@@ -81,7 +92,7 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
  private:
   std::shared_ptr<backend::Instance> instance() const;
   Error gone() const;
-  Result<void> free_everything(const Error& why);
+  Result<void> free_everything(const Error& why, bool destroy = true);
   Result<core::UniqueFd> dial(std::uint16_t port, core::TimePoint deadline);
 
   const std::shared_ptr<RuntimeState> runtime_;
@@ -93,11 +104,13 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
   const std::shared_ptr<link::Link> link_;
   std::atomic<Phase> phase_{Phase::making};
   std::atomic<bool> paused_{false};
+  std::atomic<bool> left_{false};
   bool handed_out_ = false;  ///< under the runtime's lock
 
   std::mutex close_mutex_;  ///< one destruction at a time; the second caller waits for the first
   bool freed_ = false;      ///< under close_mutex_
   std::mutex freeze_mutex_; ///< pause, resume and saving one after the other
+  bool ungreeted_ = false;  ///< under freeze_mutex_: taken over frozen
 
   mutable std::mutex mutex_;  ///< the rest; never held while anything blocks
   std::shared_ptr<backend::Instance> instance_;

@@ -13,10 +13,10 @@
 
 #include "core/sync_point.hpp"
 #include "core/text.hpp"
+#include "launch/plan.hpp"
+#include "protocol/build_id.hpp"
 #include "runtime/profile.hpp"
-
-#include <pwd.h>
-#include <unistd.h>
+#include "runtime/state_directory.hpp"
 
 namespace sandbox {
 
@@ -32,17 +32,6 @@ unsigned max_makers() { return std::max(4u, 2 * std::thread::hardware_concurrenc
 constexpr unsigned kMaxRefills = 2;
 constexpr auto kRefillDeadline = std::chrono::seconds(30);
 constexpr auto kProbeDeadline = std::chrono::seconds(10);
-
-std::string default_state_directory() {
-  if (const char* set = std::getenv("SANDBOX_STATE_DIR"); set != nullptr && *set != '\0') return set;
-  if (::geteuid() == 0) return "/var/lib/sandbox";
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || *home == '\0') {
-    const passwd* user = ::getpwuid(::geteuid());
-    home = user != nullptr ? user->pw_dir : "/tmp";
-  }
-  return std::string(home) + "/.local/share/sandbox";
-}
 
 Error closing_error() { return Error(ErrorCode::unavailable, "the runtime is closed").with_operation("runtime.create"); }
 
@@ -88,13 +77,15 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::open_with(RuntimeOptions opt
 Result<void> RuntimeState::start(std::vector<std::unique_ptr<backend::Backend>> backends) {
   backends_ = std::move(backends);
   image::StoreOptions store;
-  store.directory = options_.state_directory().empty() ? default_state_directory() : options_.state_directory();
+  store.directory = runtime::state_directory(options_);
   store.on_progress = [this](const std::string& line) { log(LogLevel::info, line); };
   SANDBOX_TRY(store_, image::ImageStore::open(std::move(store)));
   SANDBOX_TRY(host_, backends_.front()->probe(core::SteadyClock::now() + kProbeDeadline));
   reactor_ = std::make_unique<aio::Reactor>();
   SANDBOX_TRY(monitor_, runtime::ExitMonitor::make(*reactor_, [this](std::uint64_t token) { on_exit(token); }));
 
+  if (options_.is_persistent())
+    for (const auto& maker : backends_) SANDBOX_CHECK(adopt_all(*maker));
   for (const auto& [count, spec] : options_.warm()) {
     SANDBOX_TRY(const ProfilePtr profile, profile_of(spec));
     std::lock_guard lock(mutex_);
@@ -182,6 +173,29 @@ std::string RuntimeState::new_id() {
   return text;
 }
 
+/// A session with its agent, which has not answered yet.
+Result<std::shared_ptr<link::Link>> RuntimeState::connect(backend::Instance& instance, const SandboxSpec& spec) {
+  session::Options session_options;
+  session_options.software = "sandbox/" SANDBOX_VERSION_STRING;
+  std::optional<crypto::SecureChannel> channel;
+  if (spec.is_sealed()) {
+    SANDBOX_TRY(auto made, crypto::SecureChannel::client({}));
+    channel.emplace(std::move(made));
+  }
+  return link::Link::make(link::socket_stream(instance.take_stream()), std::move(session_options), *reactor_, std::move(channel));
+}
+
+Result<void> RuntimeState::greet(backend::Instance& instance, link::Link& link, core::TimePoint deadline) {
+  auto hello = link.handshake(deadline);
+  if (!hello) return instance.explain(std::move(hello).error().with_context("the agent did not say hello"));
+  // Only the agent's own build promises anything; what a test puts in its place says so with another name.
+  constexpr std::string_view kAgent = "sandbox-agent/";
+  if (hello->software.starts_with(kAgent) && std::string_view(hello->software).substr(kAgent.size()) != protocol::build_id())
+    return launch::build_mismatch("sandbox-agent", std::string_view(hello->software).substr(kAgent.size()));
+  if (!hello->facts) return Error(ErrorCode::protocol, "the agent did not report its confinement");
+  return instance.verify(*hello->facts);
+}
+
 Result<RuntimeState::BoxPtr> RuntimeState::make_once(const ProfilePtr& profile, core::TimePoint deadline) {
   SANDBOX_TRY(const std::shared_ptr<backend::Recipe> recipe, prepare(*profile));
   SANDBOX_TRY(std::unique_ptr<backend::Instance> made, recipe->create(deadline));
@@ -190,19 +204,10 @@ Result<RuntimeState::BoxPtr> RuntimeState::make_once(const ProfilePtr& profile, 
     instance->destroy().ignore("it was never used; why it could not be is the report");
     return error;
   };
-  session::Options session_options;
-  session_options.software = "sandbox/" SANDBOX_VERSION_STRING;
-  std::optional<crypto::SecureChannel> channel;
-  if (profile->spec.is_sealed()) {
-    auto made_channel = crypto::SecureChannel::client({});
-    if (!made_channel) return discard(std::move(made_channel).error());
-    channel.emplace(*std::move(made_channel));
-  }
-  auto link = link::Link::make(link::socket_stream(instance->take_stream()), std::move(session_options), *reactor_, std::move(channel));
-  auto hello = link->handshake(deadline);
-  if (!hello) return discard(std::move(hello).error().with_context("the agent did not say hello"));
-  if (!hello->facts) return discard(Error(ErrorCode::protocol, "the agent did not report its confinement"));
-  if (auto verified = instance->verify(*hello->facts); !verified) return discard(std::move(verified).error());
+  auto connected = connect(*instance, profile->spec);
+  if (!connected) return discard(std::move(connected).error());
+  const std::shared_ptr<link::Link> link = *std::move(connected);
+  if (auto greeted = greet(*instance, *link, deadline); !greeted) return discard(std::move(greeted).error());
 
   std::unique_lock lock(mutex_);
   if (closing_) {
@@ -210,7 +215,7 @@ Result<RuntimeState::BoxPtr> RuntimeState::make_once(const ProfilePtr& profile, 
     return discard(closing_error());
   }
   const std::uint64_t token = ++last_token_;
-  auto box = std::make_shared<LocalBox>(shared_from_this(), profile, token, new_id(), instance, std::move(link));
+  auto box = std::make_shared<LocalBox>(shared_from_this(), profile, token, new_id(), instance, link);
   boxes_.emplace(token, box);
   ++profile->alive;
   lock.unlock();
@@ -252,6 +257,7 @@ RuntimeState::BoxPtr RuntimeState::take_ready(Profile& profile) {
     if (const core::TimePoint next = profile.policy.next_wakeup(); next != core::TimePoint::max()) wake = plan_refill(next);
   }
   if (wake) refill_changed_.notify_one();
+  commit(*box, profile);
   emit(RuntimeEvent::Kind::created, box->id(), "warm");
   return box;
 }
@@ -358,7 +364,10 @@ Result<RuntimeState::BoxPtr> RuntimeState::create_slow(const ProfilePtr& profile
   const bool wake = profile->policy.floor() > 0 && plan_refill(clock_.now() + pool::PolicyOptions().settle);
   lock.unlock();
   if (wake) refill_changed_.notify_one();
-  if (outcome) emit(RuntimeEvent::Kind::created, (*outcome)->id(), "cold");
+  if (outcome) {
+    commit(**outcome, *profile);
+    emit(RuntimeEvent::Kind::created, (*outcome)->id(), "cold");
+  }
   return outcome;
 }
 
@@ -605,7 +614,7 @@ void RuntimeState::released(LocalBox& box) {
     wake = plan_refill(clock_.now() + pool::PolicyOptions().settle);
   }
   if (wake) refill_changed_.notify_one();
-  if (was_live && box.phase() == LocalBox::Phase::closed) emit(RuntimeEvent::Kind::destroyed, box.id(), {});
+  if (was_live && box.phase() == LocalBox::Phase::closed && !box.left()) emit(RuntimeEvent::Kind::destroyed, box.id(), {});
 }
 
 void RuntimeState::emit(RuntimeEvent::Kind kind, std::string sandbox_id, std::string detail) {
@@ -721,7 +730,15 @@ Result<void> RuntimeState::remove_template(const std::string& id) {
 
 // ---- closing --------------------------------------------------------------------------------------------------------
 
-Result<void> RuntimeState::close() {
+Result<void> RuntimeState::close() { return shut_down(false); }
+
+Result<void> RuntimeState::leave() {
+  if (!options_.is_persistent()) return Error(ErrorCode::failed_precondition, "this runtime is not persistent").with_operation("runtime.leave");
+  if (closed()) return Error(ErrorCode::failed_precondition, "this runtime is closed").with_operation("runtime.leave");
+  return shut_down(true);
+}
+
+Result<void> RuntimeState::shut_down(bool leave) {
   std::lock_guard one_at_a_time(close_mutex_);
   if (closed_) return {};
   closed_ = true;
@@ -746,6 +763,7 @@ Result<void> RuntimeState::close() {
     for (const auto& [token, weak] : boxes_)
       if (BoxPtr box = weak.lock()) boxes.push_back(std::move(box));
     for (const auto& [key, profile] : profiles_) profile->ready.clear();
+    adopted_ = {};  // `boxes` has them
   }
   // Several at a time: each destruction mostly waits for the kernel.
   std::optional<Error> first_failure;
@@ -754,7 +772,7 @@ Result<void> RuntimeState::close() {
     std::atomic<std::size_t> next{0};
     const auto work = [&] {
       for (std::size_t i = next++; i < boxes.size(); i = next++) {
-        auto closed = boxes[i]->close();
+        auto closed = leave && boxes[i]->handed_out() ? boxes[i]->leave_behind() : boxes[i]->close();
         if (closed) continue;
         std::lock_guard lock(result_mutex);
         if (first_failure) closed.ignore("the first one is reported");
@@ -775,7 +793,7 @@ Result<void> RuntimeState::close() {
     profiles_.clear();
   }
   for (const auto& backend : backends_) {
-    auto closed = backend->close();
+    auto closed = leave ? backend->leave() : backend->close();
     if (closed) continue;
     if (first_failure) closed.ignore("the first one is reported");
     else first_failure = std::move(closed).error();

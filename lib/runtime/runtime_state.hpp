@@ -23,6 +23,7 @@
 #include "pool/policy.hpp"
 #include "runtime/exit_monitor.hpp"
 #include "runtime/local_box.hpp"
+#include "runtime/spec_record.hpp"
 #include "runtime/worker_threads.hpp"
 
 namespace sandbox::runtime {
@@ -32,11 +33,13 @@ namespace sandbox::runtime {
 struct Profile {
   Profile(std::string profile_key, SandboxSpec sandbox_spec, std::string readable, backend::Backend& maker,
           pool::PolicyOptions options, const core::Clock& clock)
-      : key(std::move(profile_key)), spec(std::move(sandbox_spec)), name(std::move(readable)), backend(maker), policy(options, clock) {}
+      : key(std::move(profile_key)), spec(std::move(sandbox_spec)), name(std::move(readable)), encoded_spec(encode_spec(spec)),
+        backend(maker), policy(options, clock) {}
 
   const std::string key;
   const SandboxSpec spec;
   const std::string name;
+  const std::string encoded_spec;   ///< for the records of a persistent runtime
   backend::Backend& backend;
 
   std::mutex prepare_mutex;
@@ -76,6 +79,14 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   Result<void> remove_template(const std::string& id);
   const HostReport& host() const noexcept { return host_; }
   Result<void> close();
+  /// As Runtime::leave().
+  Result<void> leave();
+  /// What was taken over and nobody has asked for yet.
+  struct Adopted {
+    std::vector<std::shared_ptr<driver::Box>> boxes;
+    std::vector<LostSandbox> lost;
+  };
+  Adopted take_adopted();
   bool closed() const noexcept { return closing_.load(std::memory_order_acquire); }
 
   image::ImageStore& store() noexcept { return *store_; }
@@ -89,6 +100,8 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
 
   // -- for LocalBox --------------------------------------------------------------------------------------------------
   void unwatch(const backend::Instance& instance) noexcept;
+  /// Waits for the agent's hello and checks where it comes from and what it sees of its confinement.
+  Result<void> greet(backend::Instance& instance, link::Link& link, core::TimePoint deadline);
   /// `box` holds nothing any more: its place is free.
   void released(runtime::LocalBox& box);
 
@@ -115,6 +128,11 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   Result<std::shared_ptr<backend::Recipe>> prepare(runtime::Profile& profile);
   Result<BoxPtr> make(const ProfilePtr& profile, core::TimePoint deadline);
   Result<BoxPtr> make_once(const ProfilePtr& profile, core::TimePoint deadline);
+  Result<std::shared_ptr<link::Link>> connect(backend::Instance& instance, const SandboxSpec& spec);
+  Result<void> adopt_all(backend::Backend& maker);
+  ProfilePtr profile_of_adopted(const SandboxSpec& spec, backend::Backend& maker);
+  void commit(runtime::LocalBox& box, const runtime::Profile& profile);
+  Result<void> shut_down(bool leave);
   BoxPtr take_ready(runtime::Profile& profile);
   Result<BoxPtr> create_slow(const ProfilePtr& profile, const CreateOptions& options, core::TimePoint deadline,
                              Cancellation* cancellation);
@@ -159,6 +177,8 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   std::size_t live_ = 0;
   std::atomic<bool> closing_{false};
   std::atomic<std::uint64_t> restarts_seen_{0};
+
+  Adopted adopted_;  ///< from start() until it is taken
 
   std::mutex close_mutex_;
   bool closed_ = false;

@@ -4,9 +4,10 @@
 /// is what commands start with; the current directory is where they start; SANDBOX_OOM_FD=4 in the environment names a
 /// descriptor with a line "oom_kill N"; SANDBOX_SCORE_FD=5 one of /proc/self/oom_score_adj, open for writing, so that the
 /// OOM killer prefers programs to the agent although /proc is read-only; SANDBOX_OPEN_FILES=N is the limit of descriptors of
-/// each command, which the agent itself needs more of; SANDBOX_SPEAK_FIRST=1
-/// says that the client will not seal the stream, so that the hello need not wait for its first bytes. All are optional. Runs outside of sandboxes too (tests): nothing here depends on being process 1.
-/// Ends when the socket does, and takes every process below it along.
+/// each command, which the agent itself needs more of; SANDBOX_DOOR_FD=5 a socket through which later clients' sockets come
+/// (agent::Transport). All are optional. The client speaks first, plain or sealed. Runs outside of sandboxes too (tests):
+/// nothing here depends on being process 1. Ends when the socket does, with a door when the door does, and takes every
+/// process below it along.
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "agent/facts.hpp"
 #include "agent/loop.hpp"
 #include "agent/server.hpp"
+#include "agent/transport.hpp"
 #include "core/text.hpp"
 
 extern char** environ;
@@ -35,7 +37,7 @@ constexpr int kDefaultSocket = 3;
 constexpr std::string_view kOomVariable = "SANDBOX_OOM_FD";
 constexpr std::string_view kScoreVariable = "SANDBOX_SCORE_FD";
 constexpr std::string_view kFilesVariable = "SANDBOX_OPEN_FILES";
-constexpr std::string_view kFirstVariable = "SANDBOX_SPEAK_FIRST";
+constexpr std::string_view kDoorVariable = "SANDBOX_DOOR_FD";
 
 [[noreturn]] void usage() {
   constexpr std::string_view kText = "usage: sandbox-agent [--fd N], with a connected stream socket at descriptor N (3)\n";
@@ -96,24 +98,18 @@ int main(int argc, char** argv) {
   settings.environment.unset(kOomVariable);
   settings.environment.unset(kScoreVariable);
   settings.environment.unset(kFilesVariable);
-  settings.environment.unset(kFirstVariable);
+  settings.environment.unset(kDoorVariable);
   char workdir[4096];
   settings.workdir = ::getcwd(workdir, sizeof workdir) && workdir[0] == '/' ? workdir : "/";
   agent::Agent shared(loop, std::move(settings));
   // After /proc/self/oom_score_adj was opened, which then belongs to root; before anybody could be looking.
   ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 
-  session::Options options = agent::session_options();
-  options.hello.facts = agent::collect_facts(own_status);
-  agent::SocketServer server(shared, UniqueFd(socket_number), std::move(options), [&loop](const Error& why) {
-    why.ignore("a lost client is how an agent's life ends");
-    loop.stop();
-  });
-  if (auto started = server.start(); !started) {
+  agent::Transport transport(shared, UniqueFd(socket_number), take_descriptor(kDoorVariable));
+  if (auto started = transport.start(own_status); !started) {
     started.ignore("said by the exit status");
     ::_exit(70);
   }
-  if (::getenv(kFirstVariable.data())) server.server().speak_first();
   loop.run();
   if (::getpid() != 1) shared.children().kill_descendants();   // with process 1 its whole namespace ends
   ::_exit(0);

@@ -203,11 +203,12 @@ void drop_capabilities(const Steps& step) {
 void arrange_descriptors(const Steps& step, const ChildPlan& plan) {
   const int null = static_cast<int>(step("native.fds", "/dev/null", call(SYS_openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC)));
   for (int fd = 0; fd < 3; ++fd) step("native.fds", "standard streams", call(SYS_dup3, null, fd, 0));
-  // 3 and 4 are the launcher's control socket and /dev/null: never one of ours, so nothing needed is overwritten.
+  // The agent itself is close-on-exec already; marking is cheaper than asking which is open.
+  step("native.fds", "close", call(os::nr::close_range, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */));
+  // 3 to 5 are the launcher's control socket and /dev/null: never one of ours, so nothing needed is overwritten.
   step("native.fds", "stream", call(SYS_dup3, plan.stream, 3, 0));
   if (plan.oom_counter >= 0) step("native.fds", "memory counter", call(SYS_dup3, plan.oom_counter, 4, 0));
-  // The agent itself is close-on-exec already; marking is cheaper than asking which is open.
-  step("native.fds", "close", call(os::nr::close_range, plan.oom_counter >= 0 ? 5 : 4, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */));
+  if (plan.door >= 0) step("native.fds", "transport door", call(SYS_dup3, plan.door, 5, 0));
 }
 
 }  // namespace

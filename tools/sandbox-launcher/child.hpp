@@ -76,7 +76,7 @@ struct ChildPlan {
   int joins[kMaxJoins];
   int join_count;
   int launcher_pidfd;
-  int agent, stream, oom_counter;   ///< oom_counter may be -1
+  int agent, stream, oom_counter, door;   ///< the last two may be -1
   // Written before the go, detached mounts all:
   int root_tree;                    ///< without overlay
   int lowers[kMaxLowerLayers];

@@ -18,11 +18,13 @@ int main() {
   using namespace sandbox;
   constexpr int kControl = 3;
   ::umask(0);
-  // Descriptor 4 stays taken: a sandbox's agent gets 3 and 4, and none of ours may have those numbers.
+  // Descriptors 4 and 5 stay taken: a sandbox's agent gets 3 to 5, and none of ours may have those numbers.
   const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null < 0 || (null != 4 && ::dup3(null, 4, O_CLOEXEC) < 0)) return 70;
+  if (null < 0) return 70;
+  for (int taken = 4; taken <= 5; ++taken)
+    if (null != taken && ::dup3(null, taken, O_CLOEXEC) < 0) return 70;
   if (::fcntl(kControl, F_SETFD, FD_CLOEXEC) != 0) return 64;
-  os::close_range(5, ~0u, 0);
+  os::close_range(6, ~0u, 0);
   struct rlimit files {};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;

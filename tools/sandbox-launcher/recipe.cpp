@@ -38,7 +38,7 @@ const char* Recipe::keep(std::string text) {
 }
 
 Result<std::shared_ptr<Recipe>> Recipe::make(launch::LaunchPlan plan, Base& base, const os::CgroupTree& cgroups,
-                                             std::shared_ptr<MountedTree> tree, int landlock_abi) {
+                                             std::shared_ptr<MountedTree> tree, int landlock_abi, bool door) {
   std::shared_ptr<Recipe> recipe(new Recipe);
   recipe->plan_ = std::move(plan);
   const launch::LaunchPlan& own = recipe->plan_;
@@ -59,6 +59,7 @@ Result<std::shared_ptr<Recipe>> Recipe::make(launch::LaunchPlan plan, Base& base
   child.argv = recipe->argv_.data();
   // What is for the agent comes first: it takes the first of a name.
   if (cgroups.has(os::Controller::memory)) recipe->environment_.push_back(const_cast<char*>("SANDBOX_OOM_FD=4"));
+  if (door) recipe->environment_.push_back(const_cast<char*>("SANDBOX_DOOR_FD=5"));
   recipe->environment_.push_back(const_cast<char*>(recipe->keep("SANDBOX_OPEN_FILES=" + std::to_string(own.open_files))));
   for (const std::string& variable : own.environment) recipe->environment_.push_back(const_cast<char*>(variable.c_str()));
   recipe->environment_.push_back(nullptr);

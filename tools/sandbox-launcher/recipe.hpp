@@ -17,7 +17,7 @@ namespace sandbox::launcher {
 class Recipe {
  public:
   static Result<std::shared_ptr<Recipe>> make(launch::LaunchPlan plan, Base& base, const os::CgroupTree& cgroups,
-                                              std::shared_ptr<MountedTree> tree, int landlock_abi);
+                                              std::shared_ptr<MountedTree> tree, int landlock_abi, bool door);
   Recipe(const Recipe&) = delete;
 
   const launch::LaunchPlan& plan() const noexcept { return plan_; }

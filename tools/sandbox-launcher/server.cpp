@@ -20,13 +20,14 @@
 #include "os/fd_passing.hpp"
 #include "os/landlock.hpp"
 #include "os/syscalls.hpp"
+#include "protocol/build_id.hpp"
 
 namespace sandbox::launcher {
 namespace {
 
 using core::UniqueFd;
 
-constexpr std::uint64_t kControlKey = 0, kBridgeKey = 3;
+constexpr std::uint64_t kControlKey = 0, kBridgeKey = 3, kRendezvousKey = 7;
 constexpr std::uint64_t exit_key(std::uint64_t id) { return id << 2 | 1; }
 constexpr std::uint64_t connection_key(std::uint64_t id) { return id << 2 | 2; }
 /// How long nobody must have asked for anything before the backlogs are filled up: an idle launcher's work must not
@@ -99,6 +100,11 @@ const Server::Permitted Server::kPermitted[] = {
     {launch::Kind::listening, false, false, 0, &Server::listening},
     {launch::Kind::writable, false, false, 0, &Server::writable},
     {launch::Kind::ping, true, false, 0, &Server::ping},
+    {launch::Kind::persist, false, false, 1, &Server::persist},
+    {launch::Kind::commit, false, false, 0, &Server::commit},
+    {launch::Kind::list, false, false, 0, &Server::list},
+    {launch::Kind::adopt, false, false, 0, &Server::adopt},
+    {launch::Kind::forget, false, false, 0, &Server::forget},
 };
 
 bool Server::watch(int fd, std::uint64_t key, std::uint32_t events) {
@@ -119,7 +125,10 @@ int Server::run() {
     for (int i = 0; i < count && open; ++i) {
       const std::uint64_t key = events[i].data.u64;
       if (key == kControlKey) {
-        open = handle_packet();
+        if (control_ >= 0 && !handle_packet()) open = lose_control();
+      } else if (key == kRendezvousKey) {
+        on_rendezvous();
+        open = control_ >= 0 || orphan_deadline_ns_ != 0;
       } else if (key == kBridgeKey) {
         if (bridge_)
           if (auto checked = bridge_->check(); !checked) checked.error().ignore("the bridge fails closed by itself");
@@ -148,6 +157,7 @@ int Server::run() {
       }
       if (now_ns() - last_request_ns_ >= kQuietNs) refill();
     }
+    if (orphan_deadline_ns_ != 0 && now_ns() >= orphan_deadline_ns_) open = false;
   }
   shut_down();
   return broken_ ? 65 : 0;
@@ -156,7 +166,11 @@ int Server::run() {
 int Server::timeout_ms() const {
   if (!busy_.empty()) return 1;
   if (!connections_.empty()) return 5;
-  const bool wants = configured_ && (spare_networks_.size() < options_.namespace_backlog ||
+  if (orphan_deadline_ns_ != 0 && used_slots_.empty()) {
+    const std::uint64_t now = now_ns();
+    return now >= orphan_deadline_ns_ ? 0 : static_cast<int>(std::min<std::uint64_t>((orphan_deadline_ns_ - now) / 1000000 + 1, 1u << 30));
+  }
+  const bool wants = greeted_ && (spare_networks_.size() < options_.namespace_backlog ||
                                      (cgroups_->usable() && spare_cgroups_.size() < options_.cgroup_backlog));
   if (wants) return now_ns() - last_request_ns_ >= kQuietNs ? 0 : 3;
   return used_slots_.empty() ? -1 : 3;
@@ -164,7 +178,7 @@ int Server::timeout_ms() const {
 
 /// One more spare at a time, so that a request never waits for more than one.
 bool Server::refill() {
-  if (!configured_) return false;
+  if (!greeted_) return false;
   if (cgroups_->usable() && spare_cgroups_.size() < options_.cgroup_backlog) {
     if (auto set = cgroups_->make()) {
       spare_cgroups_.push_back(std::move(*set));
@@ -194,7 +208,8 @@ bool Server::handle_packet() {
   static std::byte buffer[launch::kMaxMessage];
   auto packet = os::receive_packet(control_, buffer, MSG_DONTWAIT);
   if (!packet) {
-    if (packet.error().sys_errno() == EAGAIN) return true;
+    // A peer that died with unread replies: what it sent before is still there to read.
+    if (packet.error().sys_errno() == EAGAIN || packet.error().sys_errno() == ECONNRESET) return true;
     broken_ = packet.error().code() != ErrorCode::unavailable;
     return false;
   }
@@ -204,8 +219,8 @@ bool Server::handle_packet() {
   if (request)
     for (const Permitted& entry : kPermitted)
       if (entry.kind == request->kind) permitted = &entry;
-  if (!permitted || packet->fds.size() != permitted->fds || permitted->before_configure < !configured_ ||
-      (permitted->once && configured_)) {
+  if (!permitted || packet->fds.size() != permitted->fds || permitted->before_configure < !greeted_ ||
+      (permitted->once && greeted_)) {
     if (!request) request.error().ignore("the session ends");
     broken_ = true;
     return false;
@@ -215,7 +230,7 @@ bool Server::handle_packet() {
 }
 
 void Server::reply(std::uint64_t number, std::string body, std::span<const int> fds) {
-  if (number == 0) return;
+  if (number == 0 || control_ < 0) return;
   launch::Reply message;
   message.number = number;
   message.body = std::move(body);
@@ -225,7 +240,7 @@ void Server::reply(std::uint64_t number, std::string body, std::span<const int> 
 
 void Server::reply_error(std::uint64_t number, const Error& error) {
   error.ignore("it goes to whoever asked");
-  if (number == 0) return;
+  if (number == 0 || control_ < 0) return;
   const std::string bytes = protocol::encode(launch::failure(number, error));
   os::send_packet(control_, as_bytes(bytes)).ignore("a peer that is gone shows as end of stream");
 }
@@ -237,9 +252,18 @@ Result<Server::Sandbox*> Server::find(std::uint64_t id) {
 }
 
 Result<void> Server::configure(const launch::Request& request, std::vector<UniqueFd>& fds) {
-  SANDBOX_TRY(options_, protocol::decode<launch::Configure>(as_bytes(request.body)));
-  SANDBOX_TRY(agent_, Result<UniqueFd>(std::move(fds.front())));
+  SANDBOX_TRY(auto wanted_options, protocol::decode<launch::Configure>(as_bytes(request.body)));
+  if (wanted_options.build != protocol::build_id()) return launch::build_mismatch("the library", wanted_options.build);
+  agent_ = std::move(fds.front());
+  if (configured_) {
+    // A new owner of what is there: where ids are locked and how the bridge looks is settled.
+    greeted_ = true;
+    reply(request.number, protocol::encode(facts_));
+    return {};
+  }
+  options_ = std::move(wanted_options);
   launch::Configured answer;
+  answer.build = protocol::build_id();
   answer.pid = static_cast<std::uint32_t>(::getpid());
   answer.rootless = base_.rootless();
   if (options_.benchmark_without_network_namespace) options_.namespace_backlog = 0;
@@ -268,8 +292,9 @@ Result<void> Server::configure(const launch::Request& request, std::vector<Uniqu
   }
   for (const char* always : {"disk", "inodes", "open_files", "seccomp", "namespaces", "capabilities"}) answer.enforced.emplace_back(always);
   if (landlock_abi_ > 0) answer.enforced.emplace_back("landlock");
-  configured_ = true;
+  configured_ = greeted_ = true;
   reply(request.number, protocol::encode(answer));
+  facts_ = std::move(answer);
   return {};
 }
 
@@ -298,7 +323,7 @@ Result<void> Server::prepare(const launch::Request& request, std::vector<UniqueF
     trees_[key] = tree;
   }
   const std::uint32_t number = plan.recipe;
-  SANDBOX_TRY(auto recipe, Recipe::make(std::move(plan), base_, *cgroups_, std::move(tree), landlock_abi_));
+  SANDBOX_TRY(auto recipe, Recipe::make(std::move(plan), base_, *cgroups_, std::move(tree), landlock_abi_, static_cast<bool>(rendezvous_)));
   reply(request.number, protocol::encode(recipe->prepared()));
   recipes_.emplace(number, std::move(recipe));
   return {};
@@ -413,7 +438,7 @@ Result<void> Server::create(const launch::Request& request, std::vector<UniqueFd
 }
 
 Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& recipe, launch::Created& created, UniqueFd& stream) {
-  const std::uint64_t begin = last_request_ns_;
+  const std::uint64_t begin = sandbox.made_ns = last_request_ns_;
   auto mark = [&] { created.timings.push_back(static_cast<std::uint32_t>((now_ns() - begin) / 1000)); };
   Slot* slot = acquire_slot();
   if (!slot) return Error::from_errno(ENOMEM, "native.launch", "stack");
@@ -442,8 +467,8 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   }
   if (recipe->plan().network == launch::NetworkMode::bridge) {
     SANDBOX_TRY(auto place, bridge_->attach(sandbox.network.get()));
-    created.address = place.address;
-    created.gateway = place.gateway;
+    sandbox.address = created.address = place.address;
+    sandbox.gateway = created.gateway = place.gateway;
   }
   if (ids_) {
     SANDBOX_TRY(sandbox.first_id, ids_->acquire());
@@ -453,6 +478,13 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   stream = std::move(streams.first);
   slot->fds.push_back(std::move(streams.second));
   plan.stream = slot->fds.back().get();
+  plan.door = -1;
+  if (rendezvous_) {
+    SANDBOX_TRY(auto door, os::socket_pair(SOCK_SEQPACKET | SOCK_NONBLOCK));
+    SANDBOX_TRY(sandbox.door, keep(std::move(door.first)));
+    slot->fds.push_back(std::move(door.second));
+    plan.door = slot->fds.back().get();
+  }
   plan.oom_counter = -1;
   if (sandbox.cgroups) {
     if (UniqueFd counter = sandbox.cgroups.open_oom_counter()) {
@@ -567,6 +599,7 @@ void Server::on_exit(Sandbox& sandbox) {
 bool Server::clean(Sandbox& sandbox) {
   sandbox.network.reset();
   sandbox.writable.reset();
+  sandbox.door.reset();
   if (sandbox.cgroups) {
     if (auto removed = sandbox.cgroups.remove(); !removed) {
       removed.error().ignore("tried again in a millisecond");
@@ -593,15 +626,19 @@ void Server::finish(std::uint64_t id) {
 Result<void> Server::destroy(const launch::Request& request, std::vector<UniqueFd>&) {
   SANDBOX_TRY(auto target, protocol::decode<launch::Target>(as_bytes(request.body)));
   SANDBOX_TRY(Sandbox * sandbox, find(target.id));
-  sandbox->doomed = true;
   if (request.number) sandbox->waiting_destroy.push_back(request.number);
-  if (!sandbox->ended) {
-    if (sandbox->frozen) sandbox->cgroups.kill();
-    os::pidfd_send_signal(sandbox->pidfd.get(), SIGKILL);
-    return {};  // on_exit goes on
-  }
-  if (std::find(busy_.begin(), busy_.end(), target.id) == busy_.end()) finish(target.id);
+  doom(*sandbox);
   return {};
+}
+
+void Server::doom(Sandbox& sandbox) {
+  sandbox.doomed = true;
+  if (!sandbox.ended) {
+    if (sandbox.frozen) sandbox.cgroups.kill();
+    os::pidfd_send_signal(sandbox.pidfd.get(), SIGKILL);
+    return;  // on_exit goes on
+  }
+  if (std::find(busy_.begin(), busy_.end(), sandbox.id) == busy_.end()) finish(sandbox.id);
 }
 
 Result<void> Server::outcome(const launch::Request& request, std::vector<UniqueFd>&) {
@@ -613,6 +650,12 @@ Result<void> Server::outcome(const launch::Request& request, std::vector<UniqueF
 }
 
 void Server::shut_down() {
+  if (rendezvous_) {
+    // First of all: nobody shall find a launcher that is ending.
+    rendezvous_.reset();
+    Base::HostView view(base_);
+    if (view.entered()) ::unlink(persist_.path.c_str());
+  }
   for (auto& [id, sandbox] : sandboxes_) {
     if (sandbox->ended) continue;
     if (sandbox->frozen) sandbox->cgroups.kill();

@@ -25,7 +25,8 @@ class Server {
  public:
   /// `control` is the socket to the backend, which must stay open for the server's life.
   Server(int control, Base base) : control_(control), base_(std::move(base)) {}
-  /// Until the control socket ends or its peer breaks the rules; then everything made is taken away.
+  /// Until the control socket ends or its peer breaks the rules; then everything made is taken away. Once told to persist,
+  /// committed sandboxes live on and the next control connection is awaited (lose_control()).
   /// Returns the process's exit code.
   int run();
 
@@ -41,6 +42,11 @@ class Server {
     std::uint64_t id = 0;
     int pid = -1;
     core::UniqueFd pidfd, network, writable;
+    core::UniqueFd door;               ///< where the agent is handed new transports; none unless persistent
+    std::uint32_t address = 0, gateway = 0;
+    std::uint64_t made_ns = 0;
+    bool committed = false;            ///< outlives the control connection
+    std::string record;                ///< of the latest commit
     os::CgroupSet cgroups;
     std::uint32_t first_id = 0;
     bool has_ids = false;
@@ -61,6 +67,15 @@ class Server {
   static const Permitted kPermitted[];
 
   bool handle_packet();
+  bool lose_control();
+  void on_rendezvous();
+  void refuse_caller(int caller, const Error& why);
+  void doom(Sandbox& sandbox);
+  Result<void> persist(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> commit(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> list(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> adopt(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> forget(const launch::Request&, std::vector<core::UniqueFd>&);
   Result<void> configure(const launch::Request&, std::vector<core::UniqueFd>&);
   Result<void> prepare(const launch::Request&, std::vector<core::UniqueFd>&);
   Result<void> drop(const launch::Request&, std::vector<core::UniqueFd>&);
@@ -93,11 +108,16 @@ class Server {
   bool watch(int fd, std::uint64_t key, std::uint32_t events);
   void shut_down();
 
-  int control_;
+  int control_;                               ///< -1: nobody is there
+  core::UniqueFd later_control_;              ///< control_, when it was accepted
   Base base_;
-  core::UniqueFd epoll_, self_, agent_;
-  bool configured_ = false;
+  core::UniqueFd epoll_, self_, agent_, rendezvous_;
+  launch::Persist persist_;                   ///< with rendezvous_
+  std::uint64_t orphan_deadline_ns_ = 0;      ///< 0: there is a control connection
+  bool configured_ = false;                   ///< once
+  bool greeted_ = false;                      ///< by the present control connection
   launch::Configure options_;
+  launch::Configured facts_;
   std::optional<IdRanges> ids_;
   std::unique_ptr<os::CgroupTree> cgroups_;
   std::unique_ptr<Bridge> bridge_;

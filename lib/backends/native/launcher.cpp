@@ -8,6 +8,8 @@
 #include <cerrno>
 
 #include "os/fd_passing.hpp"
+#include "os/syscalls.hpp"
+#include "protocol/build_id.hpp"
 
 namespace sandbox::native {
 namespace {
@@ -29,10 +31,28 @@ Result<std::shared_ptr<Launcher>> Launcher::start(int program, int agent, const 
   SANDBOX_TRY(auto process, os::PidfdProcess::spawn(program, {"sandbox-launcher"}, passed));
   ends.second.reset();
   std::shared_ptr<Launcher> launcher(new Launcher(std::move(ends.first), std::move(process)));
-  const int fds[] = {agent};
-  SANDBOX_TRY(auto answer, launcher->call(launch::Kind::configure, protocol::encode(configure), deadline, fds));
-  SANDBOX_TRY(launcher->facts_, protocol::decode<launch::Configured>(as_bytes(answer.body)));
+  SANDBOX_CHECK(launcher->configure(agent, configure, deadline));
   return launcher;
+}
+
+Result<std::shared_ptr<Launcher>> Launcher::take_over(core::UniqueFd socket, int agent, const launch::Configure& configure,
+                                                      core::TimePoint deadline) {
+  std::shared_ptr<Launcher> launcher(new Launcher(std::move(socket)));
+  launcher->persistent = launcher->was_taken_over_ = true;
+  if (auto configured = launcher->configure(agent, configure, deadline); !configured) {
+    launcher->leave();
+    return std::move(configured).error();
+  }
+  launcher->taken_over_ = core::UniqueFd(os::pidfd_open(static_cast<int>(launcher->facts_.pid)));
+  return launcher;
+}
+
+Result<void> Launcher::configure(int agent, const launch::Configure& configure, core::TimePoint deadline) {
+  const int fds[] = {agent};
+  SANDBOX_TRY(auto answer, call(launch::Kind::configure, protocol::encode(configure), deadline, fds));
+  SANDBOX_TRY(facts_, protocol::decode<launch::Configured>(as_bytes(answer.body)));
+  if (facts_.build != protocol::build_id()) return launch::build_mismatch("sandbox-launcher", facts_.build);
+  return {};
 }
 
 Launcher::~Launcher() { close(core::SteadyClock::now() + std::chrono::seconds(5)); }
@@ -167,15 +187,35 @@ void Launcher::tell(launch::Kind kind, std::string body) {
 }
 
 void Launcher::close(core::TimePoint deadline) {
+  if (persistent) tell(launch::Kind::forget, {});
   std::optional<os::PidfdProcess> process;
+  core::UniqueFd taken_over;
   {
     std::lock_guard lock(mutex_);
     closed_.store(true, std::memory_order_release);
     process.swap(process_);
+    std::swap(taken_over, taken_over_);
   }
-  if (!process) return;
+  if (!process && !taken_over) return;
   ::shutdown(socket_.get(), SHUT_RDWR);  // wakes readers; the launcher sees the end of its world
-  if (auto ended = process->wait(deadline); !ended) ended.error().ignore("the destructor kills it, and its sandboxes die with it");
+  if (process) {
+    if (auto ended = process->wait(deadline); !ended) ended.error().ignore("the destructor kills it, and its sandboxes die with it");
+    return;
+  }
+  // Not our child: whoever is its parent now reaps it, and its end is all there is to see.
+  pollfd end{taken_over.get(), POLLIN, 0};
+  while (::poll(&end, 1, milliseconds_until(deadline)) < 0 && errno == EINTR) {
+  }
+  if (!(end.revents & POLLIN)) os::pidfd_send_signal(taken_over.get(), SIGKILL);
+}
+
+void Launcher::leave() {
+  std::lock_guard lock(mutex_);
+  closed_.store(true, std::memory_order_release);
+  if (process_) process_->release();
+  process_.reset();
+  taken_over_.reset();
+  ::shutdown(socket_.get(), SHUT_RDWR);
 }
 
 }  // namespace sandbox::native

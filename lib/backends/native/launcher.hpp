@@ -26,6 +26,10 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
  public:
   /// Starts the process and configures it. Errors: what the launcher says cannot be done here (unsupported), spawn's.
   static Result<std::shared_ptr<Launcher>> start(int program, int agent, const launch::Configure& configure, core::TimePoint deadline);
+  /// Takes over one that an earlier process left, by a `socket` connected to its rendezvous. Errors: already_exists
+  /// (another process controls it), failed_precondition (it is of another build), unavailable (it is ending).
+  static Result<std::shared_ptr<Launcher>> take_over(core::UniqueFd socket, int agent, const launch::Configure& configure,
+                                                     core::TimePoint deadline);
   ~Launcher();
   Launcher(const Launcher&) = delete;
 
@@ -42,6 +46,11 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
   void tell(launch::Kind kind, std::string body);
   /// Closes the control socket, which makes the launcher take everything away and end, and waits for that.
   void close(core::TimePoint deadline);
+  /// Only closes the control socket: what was committed goes on.
+  void leave();
+  bool persistent = false;   ///< was told to persist
+  /// An earlier process started it.
+  bool taken_over() const noexcept { return was_taken_over_; }
   bool alive() const noexcept { return !closed_.load(std::memory_order_acquire); }
 
   /// How busy it is: creations under way and sandboxes alive.
@@ -54,14 +63,18 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
     launch::Reply reply;
     std::vector<core::UniqueFd> fds;
   };
-  explicit Launcher(core::UniqueFd socket, os::PidfdProcess process) : socket_(std::move(socket)), process_(std::move(process)) {}
+  explicit Launcher(core::UniqueFd socket, std::optional<os::PidfdProcess> process = std::nullopt)
+      : socket_(std::move(socket)), process_(std::move(process)) {}
+  Result<void> configure(int agent, const launch::Configure& configure, core::TimePoint deadline);
   Result<void> send(const std::string& packet, std::span<const int> fds, core::TimePoint deadline);
   Result<void> read_one(std::unique_lock<std::mutex>& lock, core::TimePoint deadline);
   void dispatch(launch::Reply reply, std::vector<core::UniqueFd> fds);
   void lose(const Error& why);
 
   core::UniqueFd socket_;
-  std::optional<os::PidfdProcess> process_;
+  std::optional<os::PidfdProcess> process_;  ///< when we started it
+  core::UniqueFd taken_over_;                ///< pidfd of one that we did not
+  bool was_taken_over_ = false;
   launch::Configured facts_;
   std::atomic<bool> closed_{false};
   std::mutex mutex_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -26,6 +27,11 @@ struct NativeOptions {
   std::vector<std::string> bridge_resolvers;
   /// Where id ranges are locked against other launchers; empty: /run/sandbox. The same for all on one host.
   std::string lock_directory;
+  /// Not empty: committed sandboxes outlive this process. An absolute directory for locks and the launchers' sockets, made
+  /// 0700; one process at a time works with it.
+  std::string run_directory;
+  /// How long they live without a process that cares.
+  std::chrono::milliseconds orphan_time = std::chrono::minutes(10);
   /// For one benchmark, which compares with containers that have none: sandboxes stay in the host's network. Nothing
   /// public leads here.
   bool benchmark_without_network_namespace = false;

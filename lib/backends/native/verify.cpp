@@ -23,12 +23,15 @@ bool has_option(std::string_view options, std::string_view wanted) {
 
 }  // namespace
 
-Expectation::Expectation(const launch::LaunchPlan& plan, const launch::Prepared& prepared)
-    : unenforced(prepared.unenforced),
-      mounts(prepared.mounts),
-      writable_root(plan.writable_root),
-      bridge(plan.network == launch::NetworkMode::bridge),
-      memory(plan.memory) {
+Expectation::Expectation(const launch::LaunchPlan& plan, const launch::Prepared& prepared) : Expectation() {
+  unenforced = prepared.unenforced;
+  mounts = prepared.mounts;
+  writable_root = plan.writable_root;
+  bridge = plan.network == launch::NetworkMode::bridge;
+  memory = plan.memory;
+}
+
+Expectation::Expectation() {
   for (const char* name : {"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}) {
     char target[64];
     const ssize_t size = ::readlink((std::string("/proc/self/ns/") + name).c_str(), target, sizeof target);

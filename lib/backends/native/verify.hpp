@@ -13,6 +13,8 @@ namespace sandbox::native {
 
 /// What a sandbox of one recipe must look like from inside.
 struct Expectation {
+  /// Compared with the namespaces of this process.
+  Expectation();
   Expectation(const launch::LaunchPlan& plan, const launch::Prepared& prepared);
   /// Errors: failed_precondition naming the first lock that is not on.
   Result<void> verify(const protocol::Facts& facts) const;
@@ -21,7 +23,6 @@ struct Expectation {
   std::vector<std::string> mounts;              ///< mount points, sorted
   std::vector<protocol::KeyValue> namespaces;   ///< ours: the sandbox's must differ
   bool writable_root = false, bridge = false;
-  bool sealed = false;                          ///< the stream will be: the agent does not speak first
   bool benchmark_without_network_namespace = false;
   std::uint64_t memory = 0;
 };
