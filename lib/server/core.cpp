@@ -135,6 +135,7 @@ void Core::start() {
   sweep_timer_.emplace(context());
   arm_reaper();
   sweep();
+  warm_pools({});
 }
 
 void Core::stop() {
@@ -190,6 +191,10 @@ void Core::apply(Settings settings) {
   }
   settings_ = std::move(settings);
   quota_.set_limits({settings_.max_sandboxes, settings_.max_memory, settings_.max_cpu});
+  warm_pools(std::move(dropped));
+}
+
+void Core::warm_pools(std::vector<SandboxSpec> dropped) {
   std::vector<std::pair<SandboxSpec, std::uint32_t>> wanted;
   for (const ProfileSettings& profile : settings_.profiles) {
     const auto chosen = resized_.find(profile.info.name);
@@ -198,8 +203,10 @@ void Core::apply(Settings settings) {
   // Looking at images may touch the disk: not here.
   const bool posted = workers_.post([runtime = runtime_, log = leaves_.log, dropped = std::move(dropped), wanted = std::move(wanted)] {
     for (const SandboxSpec& spec : dropped) runtime->set_warm(spec, 0).ignore("the profile is gone anyway");
-    for (const auto& [spec, count] : wanted)
-      if (auto set = runtime->set_warm(spec, count); !set) log->warning("pool not warmed", {{"profile", spec.user()}, {"error", set.error().to_string()}});
+    for (const auto& [spec, count] : wanted) {
+      if (auto set = runtime->set_warm(spec, count); !set)
+        log->warning("pool not warmed", {{"profile", spec.user()}, {"error", set.error().to_string()}});
+    }
   });
   static_cast<void>(posted);  // refused only while stopping
 }

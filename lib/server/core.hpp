@@ -81,6 +81,7 @@ class Core : public std::enable_shared_from_this<Core> {
   void publish(std::string_view type, const Record& record, std::string data);
   void arm_reaper();
   void sweep();
+  void warm_pools(std::vector<SandboxSpec> dropped);
 
   // sandboxes.cpp
   struct Creation;

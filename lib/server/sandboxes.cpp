@@ -76,6 +76,8 @@ void Core::create_from(const ExchangePtr& exchange, const Caller& caller, const 
   }
   if (const std::string wrong = check_labels(read->labels); !wrong.empty())
     return refuse(*exchange, 400, ErrorCode::invalid_argument, wrong);
+  if (caller.max_ttl) read->ttl = std::min<std::int64_t>(read->ttl, caller.max_ttl->count());
+  read->ttl = std::clamp<std::int64_t>(read->ttl, 0, settings_.max_ttl.count());
   if (stopping_) return refuse(*exchange, 503, ErrorCode::unavailable, "shutting down", 2);
   if (const auto refusal = quota_.check_count(caller.identity, caller.max_concurrent)) {
     if (*refusal == Quota::Refusal::identity)
