@@ -112,8 +112,11 @@ struct Link::Impl final : session::SessionHandler {
     if (!error) error.emplace(why);
     else why.ignore("the session was over already");
     session.fail(why);
+    // An agent that would keep the session for a client that comes back is told that none does.
+    if (reconnect) say_last_words();
     if (stream) stream->shut_down();
   }
+  void say_last_words();
 
   /// The transport is gone, as `why` says: the session waits for another one, or ends.
   void lose(const Error& why);

@@ -52,6 +52,17 @@ void Link::Impl::lose(const Error& why) {
 
 void Link::Impl::lengthen_pause() { pause = std::min(std::max(pause * 2, reconnect->first_pause), reconnect->longest_pause); }
 
+void Link::Impl::say_last_words() {
+  if (down || write_error || !endpoint) return;
+  for (;;) {
+    const ByteView bytes = endpoint->output();
+    if (bytes.empty()) return;
+    const auto put = stream->write_some(bytes);
+    if (!put || *put == 0) return put.ignore("nobody hears it");
+    endpoint->sent(*put);
+  }
+}
+
 void Link::Impl::renew(const Error& why) {
   const auto first = session.last_stream() + 1;
   const Error lost = Error(ErrorCode::unavailable, "the agent lost the session").with_retry(Retry::now).with_cause(why);
