@@ -109,6 +109,12 @@ RecordPtr Core::need(http::Exchange& exchange, const std::string& id, const Call
   return record;
 }
 
+std::string Core::public_id(const std::string& box_id) const {
+  constexpr std::string_view kPrefix = "sbx-";
+  if (settings_.node_id.empty() || !box_id.starts_with(kPrefix)) return box_id;
+  return std::string(kPrefix) + settings_.node_id + "-" + box_id.substr(kPrefix.size());
+}
+
 void Core::publish(std::string_view type, const Record& record, std::string data) {
   const std::uint64_t id = leaves_.events->publish(type, record.id, record.owner, std::move(data), std::chrono::system_clock::now());
   leaves_.store->set_meta(kLastEvent, std::to_string(id));
@@ -122,7 +128,7 @@ void Core::on_runtime_event(const RuntimeEvent& event) {
       made_how_[event.sandbox_id] = event.detail;  // its completion comes right behind
       return;
     case RuntimeEvent::Kind::lost:
-      if (const auto found = records_.find(event.sandbox_id); found != records_.end()) lost(RecordPtr(found->second), event.detail);
+      if (const auto found = records_.find(public_id(event.sandbox_id)); found != records_.end()) lost(RecordPtr(found->second), event.detail);
       return;
     case RuntimeEvent::Kind::pool_refill_failed: return leaves_.log->warning("pool refill failed", {{"detail", event.detail}});
     case RuntimeEvent::Kind::launcher_restarted: return leaves_.log->warning("launcher restarted", {{"detail", event.detail}});

@@ -78,6 +78,8 @@ class Core : public std::enable_shared_from_this<Core> {
   template <class Work, class Done>
   bool offload(Work work, Done done);
   boost::asio::io_context& context() noexcept { return runtime_->reactor().context(); }
+  /// What the service calls a box: with its node's name, if it has one.
+  std::string public_id(const std::string& box_id) const;
   void publish(std::string_view type, const Record& record, std::string data);
   void arm_reaper();
   void sweep();

@@ -102,7 +102,8 @@ Result<Core::SavedTemplate> Core::recall_template(const StoredTemplate& stored) 
 void Core::recall_sandboxes(std::vector<StoredSandbox> stored, RuntimeState::Adopted adopted) {
   std::map<std::string, StoredSandbox> known;
   for (StoredSandbox& one : stored) {
-    std::string id = one.id;
+    // By the box's own name, which has no node in it: the node may have been renamed.
+    std::string id = "sbx-" + one.id.substr(one.id.rfind('-') + 1);
     known.emplace(std::move(id), std::move(one));
   }
   const std::size_t boxes = adopted.boxes.size();
@@ -119,14 +120,14 @@ void Core::recall_sandboxes(std::vector<StoredSandbox> stored, RuntimeState::Ado
   for (const LostSandbox& one : adopted.lost) reasons.emplace(one.id, one.reason);
   for (const auto& [id, one] : known) {
     Record gone(one.ttl, settings_.resume_grace);
-    gone.id = id;
+    gone.id = one.id;
     gone.owner = one.identity;
     const auto reason = reasons.find(id);
     rest::JsonWriter data;
     data.begin_object().member("reason", reason != reasons.end() ? reason->second : "it did not outlive the restart").end_object();
     publish("sandbox.lost", gone, std::move(data).take());
     publish("sandbox.destroyed", gone, {});
-    leaves_.store->erase_sandbox(id);
+    leaves_.store->erase_sandbox(one.id);
   }
   if (boxes + known.size() > 0) leaves_.log->info("took over", {{"sandboxes", boxes}, {"lost", known.size()}});
 }
@@ -178,7 +179,7 @@ void Core::recall_unknown(std::shared_ptr<driver::Box> box) {
     return;
   }
   StoredSandbox stored;
-  stored.id = box->id();
+  stored.id = public_id(box->id());
   stored.image = box->spec().image().to_string();
   stored.created = std::chrono::system_clock::now();
   stored.memory = box->spec().limits().memory().bytes();

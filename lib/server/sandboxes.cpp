@@ -113,7 +113,7 @@ void Core::created(Creation creation, Result<std::shared_ptr<driver::Box>> made)
   }
   auto record = std::make_shared<Record>(std::chrono::seconds(creation.body.ttl), settings_.resume_grace);
   record->box = *std::move(made);
-  record->id = record->box->id();
+  record->id = public_id(record->box->id());
   record->owner = creation.caller.identity;
   record->image = creation.resolved.image;
   record->profile = creation.resolved.profile;
@@ -124,7 +124,7 @@ void Core::created(Creation creation, Result<std::shared_ptr<driver::Box>> made)
   record->created = std::chrono::system_clock::now();
   record->place = std::move(creation.place);
   std::string how = "cold";
-  if (const auto found = made_how_.find(record->id); found != made_how_.end()) {
+  if (const auto found = made_how_.find(record->box->id()); found != made_how_.end()) {
     how = found->second;
     made_how_.erase(found);
   }
