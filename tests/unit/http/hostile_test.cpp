@@ -37,7 +37,7 @@ INSTANTIATE_TEST_SUITE_P(
         Hostile{"Garbage", "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "400"}, Hostile{"NoVersion", "GET /\r\n\r\n", "400"},
         Hostile{"OddVersion", "GET / HTTP/3.7\r\n" + kHost + "\r\n", "505"},
         Hostile{"NoHost", "GET / HTTP/1.1\r\n\r\n", "400"}, Hostile{"TwoHosts", "GET / HTTP/1.1\r\n" + kHost + kHost + "\r\n", "400"},
-        Hostile{"BareLineFeed", "GET / HTTP/1.1\n" + kHost + "\n\r\n\r\n", "400"},
+        Hostile{"BareLineFeed", "GET / HTTP/1.1\n" + kHost + "\n\r\n\r\n", "505"},
         Hostile{"BlankInName", "GET / HTTP/1.1\r\nHost : h\r\n\r\n", "400"},
         Hostile{"NulInValue", std::string("GET / HTTP/1.1\r\nHost: h\0\r\n\r\n", 28), "400"},
         Hostile{"RelativeTarget", "GET a HTTP/1.1\r\n" + kHost + "\r\n", "400"},

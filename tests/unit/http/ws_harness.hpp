@@ -76,8 +76,8 @@ class WebSocketTest : public ServerTest {
     return future.get();
   }
   ~WebSocketTest() override {
-    // On the reactor, where the socket lives.
-    if (heard) on_reactor([&] { heard->socket.reset(); });
+    if (server) server->stop();  // its callbacks write to what follows
+    on_reactor([&] { heard->socket.reset(); });
   }
 
   std::shared_ptr<Heard> heard = std::make_shared<Heard>();
