@@ -1,0 +1,3 @@
+module sandbox.test/v1client
+
+go 1.24
