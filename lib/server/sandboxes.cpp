@@ -98,7 +98,8 @@ void Core::create_from(const ExchangePtr& exchange, const Caller& caller, const 
   SandboxSpec spec = creation.resolved.spec;
   auto kept = std::make_shared<Creation>(std::move(creation));
   // A ready member of a pool is taken without a wait; anything else happens on the runtime's own threads.
-  runtime_->async_create(std::move(spec), CreateOptions(), [weak = weak_from_this(), kept](Result<std::shared_ptr<driver::Box>> made) {
+  const CreateOptions how = kept->body.cold ? CreateOptions().cold() : CreateOptions();
+  runtime_->async_create(std::move(spec), how, [weak = weak_from_this(), kept](Result<std::shared_ptr<driver::Box>> made) {
     if (const auto self = weak.lock()) return self->created(std::move(*kept), std::move(made));
     made.ignore("the service has ended");
   });

@@ -125,7 +125,7 @@ Result<std::unique_ptr<Service>> Service::open(ServiceOptions options) {
   SANDBOX_CHECK(self.core->recover());
   on_reactor(self.context(), [&] { self.core->start(); });
   SANDBOX_CHECK(self.listen());
-  self.core->count_connections([server = self.server.get()] { return server->connections(); });
+  on_reactor(self.context(), [&] { self.core->count_connections([server = self.server.get()] { return server->connections(); }); });
   return service;
 }
 
@@ -160,11 +160,10 @@ Result<void> Service::stop(Leave leave, std::chrono::milliseconds drain) {
     auto done = drained->get_future();
     impl_->server->drain(core::SteadyClock::now() + drain, [drained] { drained->set_value(); });
     if (done.wait_for(drain + std::chrono::seconds(5)) == std::future_status::timeout) impl_->log->warning("not drained in time");
-    impl_->server->stop();
+    impl_->server.reset();  // while its thread still runs
   }
   auto ended = impl_->core->end(leave == Leave::keep);
   auto closed = leave == Leave::keep ? impl_->runtime->leave() : impl_->runtime->close();
-  impl_->server.reset();
   impl_->core.reset();
   impl_->runtime.reset();
   if (!ended) {
