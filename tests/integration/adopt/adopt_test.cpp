@@ -122,10 +122,11 @@ std::vector<std::string> sorted(std::vector<std::string> ids) {
   return ids;
 }
 
-/// Processes called sandbox-agent among our descendants.
+/// Agents among our descendants, by the start of the name their program file has.
+constexpr const char* kAgentName = "memfd:sandbox-a";
 std::size_t agents() {
   std::size_t count = 0;
-  for (const auto& [pid, name] : descendants(::getpid())) count += name.find("sandbox-agent") != name.npos;
+  for (const auto& [pid, name] : descendants(::getpid())) count += name.find(kAgentName) != name.npos;
   return count;
 }
 
@@ -167,9 +168,9 @@ TEST_F(Adopt, SandboxesGoOnWhereTheyWere) {
   for (Sandbox& box : adoption.sandboxes) {
     ASSERT_EQ(box.spec().env().size(), 1u);
     const std::string number = box.spec().env().front().second;
-    EXPECT_EQ(std::string(box.fs().read("/root/f").value()), "file " + number);
+    EXPECT_EQ(box.fs().read_text("/root/f").value(), "file " + number);
     const auto seen = box.process().exec("echo $NUMBER $LATER").value();
-    EXPECT_EQ(seen.out, number + " set\n");
+    EXPECT_EQ(seen.stdout_text(), number + " set\n");
     EXPECT_TRUE(beats(box));
     EXPECT_OK(box.stats());
     EXPECT_OK(box.pause());
@@ -213,7 +214,7 @@ TEST_F(Adopt, WhatNobodyTakesEndsWithItsHandle) {
   {
     Adoption adoption = runtime.adopted();
     EXPECT_EQ(adoption.sandboxes.size(), 4u);
-    adoption.sandboxes.resize(0);
+    adoption.sandboxes.clear();
   }
   EXPECT_EQ(runtime.live(), 0u);
   EXPECT_OK(runtime.close());
@@ -273,7 +274,7 @@ TEST_F(Adopt, HowASandboxEndedMeanwhileIsTold) {
   const auto end = std::chrono::steady_clock::now() + 5s;
   while (agents() != 2 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);  // polling interval
   for (const auto& [pid, name] : descendants(::getpid())) {
-    if (name.find("sandbox-agent") == name.npos) continue;
+    if (name.find(kAgentName) == name.npos) continue;
     ::kill(pid, SIGKILL);
     break;
   }
@@ -405,7 +406,7 @@ TEST_F(Adopt, SealedSandboxesToo) {
   Adoption adoption = runtime.adopted();
   ASSERT_EQ(adoption.sandboxes.size(), 1u);
   EXPECT_TRUE(adoption.sandboxes.front().spec().is_sealed());
-  EXPECT_EQ(std::string(adoption.sandboxes.front().fs().read("/root/f").value()), "kept");
+  EXPECT_EQ(adoption.sandboxes.front().fs().read_text("/root/f").value(), "kept");
   EXPECT_OK(runtime.close());
 }
 

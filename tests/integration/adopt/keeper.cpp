@@ -1,6 +1,8 @@
 // A program with a persistent runtime, for tests that kill it: keeper STATE_DIRECTORY COUNT ORPHAN_MS [load|leave|pause].
 // Makes COUNT sandboxes with a file, a variable and a process that goes on in each; prints their ids, "ready", and waits
 // for its end. load: makes, uses and drops more of them all the while. leave: leaves as soon as a line is read.
+#include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -15,14 +17,16 @@
 
 int main(int argc, char** argv) {
   if (argc < 4) return 64;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);  // a test that is killed leaves none of us
   const std::string mode = argc > 4 ? argv[4] : "";
   auto options = sandbox::RuntimeOptions().state_directory(argv[1]).persistent().warm(3);
   options.orphan_time(std::chrono::milliseconds(std::atol(argv[3])));
   auto runtime = sandbox::Runtime::open(std::move(options)).value();
   std::vector<sandbox::Sandbox> boxes;
   for (int i = 0; i < std::atoi(argv[2]); ++i) {
-    boxes.push_back(runtime.create(sandbox::SandboxSpec().env("NUMBER", std::to_string(i))).value());
-    boxes.back().fs().write("/root/f", "file " + std::to_string(i)).value();
+    const std::string number = std::to_string(i % 3);
+    boxes.push_back(runtime.create(sandbox::SandboxSpec().env("NUMBER", number)).value());
+    boxes.back().fs().write("/root/f", "file " + number).value();
     boxes.back().env().set("LATER", "set").value();
     boxes.back().process().spawn("echo started > /tmp/s; setsid sh -c 'while :; do date +%s%N > /tmp/beat; sleep 0.02; done' >/dev/null 2>&1 &").value().wait().value();
   }
