@@ -1,10 +1,13 @@
 #include "api/exec.hpp"
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 
 #include "api/arguments.hpp"
 #include "api/running.hpp"
+#include "core/text.hpp"
+#include "crypto/secret.hpp"
 
 namespace sandbox {
 
@@ -27,8 +30,21 @@ int ExitStatus::shell_code() const noexcept {
 }
 
 Result<ExecResult> Process::exec(Command cmd) {
-  SANDBOX_TRY(auto operation, api::Exec::make_exec(cmd));
-  return api::perform(*box_, operation);
+  if (!box_->link()->reconnects_by_itself()) {
+    SANDBOX_TRY(auto operation, api::Exec::make_exec(cmd));
+    return api::perform(*box_, operation);
+  }
+  // Should the agent have forgotten the session, nobody can tell whether the program ran; with a key it is safe to ask again.
+  if (cmd.idempotency_key().empty()) {
+    SANDBOX_TRY(std::string key, api::random_key());
+    cmd.idempotency_key(std::move(key));
+  }
+  for (int left = api::kRepeats;; --left) {
+    SANDBOX_TRY(auto operation, api::Exec::make_exec(cmd));
+    auto outcome = api::perform(*box_, operation);
+    if (outcome || left == 0 || outcome.error().code() != ErrorCode::unavailable || outcome.error().retry() != Retry::now) return outcome;
+    outcome.ignore("asked again with the same key");
+  }
 }
 
 Result<RunningProcess> Process::spawn(Command cmd) { return RunningProcess::State::spawn(box_, cmd); }
@@ -36,6 +52,12 @@ Result<RunningProcess> Process::spawn(Command cmd) { return RunningProcess::Stat
 }  // namespace sandbox
 
 namespace sandbox::api {
+
+Result<std::string> random_key() {
+  std::array<std::byte, 16> random;
+  SANDBOX_CHECK(crypto::fill_random(random));
+  return core::to_hex(random.data(), random.size());
+}
 
 Result<ExitStatus> to_status(const protocol::ExecOutcome& outcome) {
   // An agent that names no cause we know did not tell how the program ended, and nobody else can.

@@ -8,6 +8,12 @@
 
 namespace sandbox::api {
 
+/// How often a call that is safe to repeat is made again after the agent lost its session.
+inline constexpr int kRepeats = 3;
+/// Names one call, so that making it twice runs it once. Errors: internal.
+Result<std::string> random_key();
+
+
 /// What the agent says of a finished program, as the user sees it. Nothing in it is trusted beyond its type.
 /// Errors: protocol, origin guest, when it does not say how the program ended: no exit code is invented.
 Result<ExitStatus> to_status(const protocol::ExecOutcome& outcome);

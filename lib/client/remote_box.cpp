@@ -36,6 +36,7 @@ Result<void> RemoteBox::open_for_requests() const {
 
 Result<void> RemoteBox::usable() const {
   if (closed()) return gone();
+  if (auto why = link_->error()) return *std::move(why);
   if (paused_.load(std::memory_order_acquire)) return Error(ErrorCode::failed_precondition, id_ + " is paused");
   return {};
 }

@@ -126,6 +126,10 @@ class Link : public std::enable_shared_from_this<Link> {
   /// polls it has left it. Idempotent, thread-safe.
   void close(const Error& error);
   bool failed() const;
+  /// Why the session is over; nothing while it is not.
+  std::optional<Error> error() const;
+  /// Whether it connects by itself, see Reconnect.
+  bool reconnects_by_itself() const noexcept;
   /// Whether the caller is the reactor thread, where nothing may block.
   bool on_reactor_thread() const noexcept;
   aio::Reactor& reactor() noexcept;

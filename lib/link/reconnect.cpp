@@ -124,8 +124,10 @@ void Link::dialled(std::uint64_t attempt, Result<Transport> got) {
       });
       return;
     }
-    Error over = may_pass(got.error().code()) ? Error(ErrorCode::unavailable, "the connection was lost and did not come back")
-                                              : Error(got.error().code(), "the sandbox cannot be reached any more");
+    const ErrorCode code = got.error().code();
+    Error over = may_pass(code)                    ? Error(ErrorCode::unavailable, "the connection was lost and did not come back")
+                 : code == ErrorCode::not_found ? Error(ErrorCode::unavailable, "the sandbox has ended")
+                                                : Error(code, "the sandbox cannot be reached any more");
     impl.fail(std::move(over).with_cause(std::move(got).error()));
     impl.tell_waiters(nullptr);
     let_go();
@@ -170,6 +172,13 @@ Result<Fingerprint> Link::fingerprint(core::TimePoint deadline) {
   if (!channel()) return Error(ErrorCode::failed_precondition, "this session is not sealed");
   return channel()->fingerprint();
 }
+
+std::optional<Error> Link::error() const {
+  std::lock_guard lock(mutex_);
+  return impl_->error;
+}
+
+bool Link::reconnects_by_itself() const noexcept { return impl_->reconnect.has_value(); }
 
 std::uint64_t Link::reconnects() const {
   std::lock_guard lock(mutex_);

@@ -21,7 +21,7 @@ void use_everything(Sandbox& b, const Markers& m) {
   const ExecResult r = b.process().exec(Command("sh").args("-c", "echo " + m.output + "; echo " + m.error + " >&2; cat", m.param).stdin_text(m.input)).value();
   EXPECT_EQ(r.stdout_text(), m.output + "\n" + m.input);
   EXPECT_EQ(r.stderr_text(), m.error + "\n");
-  RunningProcess p = b.process().spawn(Command("cat").pty(TerminalSize{})).value();
+  RunningProcess p = b.process().spawn(Command("cat").open_stdin().pty(TerminalSize{})).value();
   EXPECT_OK(p.write(m.typed + "\n"));
   std::string shown;
   while (shown.find(m.typed) == std::string::npos) {
