@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "agent/resumable.hpp"
 #include "agent/server.hpp"
+#include "agent/sessions.hpp"
 #include "agent/v1/stream.hpp"
 
 namespace sandbox::agent {
@@ -44,6 +46,72 @@ class NestedSession final : public Operation {
   Server inner_;
 };
 
+/// A stream whose inner session may outlive it (ResumableSessions).
+class ResumableStream final : public Operation, private ResumableSessions::Carrier {
+ public:
+  ResumableStream(Context context, core::Duration keep)
+      : Operation(context), keep_(keep), sessions_(context.server.agent().sessions().resumable()), greeter_(context.server.agent()) {}
+  ~ResumableStream() override { sessions_.detach(*this); }
+
+  void on_data(Channel channel, ByteView data, bool fin) override {
+    context().session.consumed(context().stream, channel, data.size());
+    if (channel != Channel::in || ended()) return;
+    if (!data.empty()) {
+      if (auto result = inner_ ? inner_->receive(data) : greet(data); !result) {
+        sessions_.detach(*this);
+        return fail(result.error());
+      }
+    }
+    if (fin) leave();
+  }
+  void on_writable(Channel channel) override {
+    if (channel != Channel::out || ended()) return;
+    if (inner_) inner_->flush();
+    else say();
+  }
+  void on_cancel() override { leave(); }
+  void on_lost(const Error&) override {
+    sessions_.detach(*this);
+    inner_ = nullptr;
+  }
+
+ private:
+  Result<void> greet(ByteView data) {
+    auto known = greeter_.feed(data);
+    say();
+    if (!known) return std::move(known).error();
+    if (!*known) return {};
+    SANDBOX_TRY(inner_, sessions_.attach(greeter_, *this, keep_, context().server.depth() + 1));
+    return {};
+  }
+  /// The handshake's answers are smaller than any window, so the stream takes them whole.
+  void say() {
+    for (ByteView bytes = greeter_.output(); !bytes.empty(); bytes = greeter_.output()) {
+      const std::size_t taken = write(bytes);
+      if (taken == 0) return;
+      greeter_.sent(taken);
+    }
+  }
+  std::size_t write(ByteView bytes) override {
+    return ended() ? 0 : context().session.send(context().stream, Channel::out, bytes);
+  }
+  void replaced() override {
+    inner_ = nullptr;
+    finish(protocol::Empty{});
+  }
+  void leave() {
+    if (ended()) return;
+    sessions_.detach(*this);
+    inner_ = nullptr;
+    finish(protocol::Empty{});
+  }
+
+  const core::Duration keep_;
+  ResumableSessions& sessions_;
+  Greeter greeter_;
+  Server* inner_ = nullptr;   ///< once the client is known
+};
+
 }  // namespace
 
 Result<std::unique_ptr<Operation>> make_nested_session(Context context, ByteView params, std::string_view) {
@@ -53,6 +121,8 @@ Result<std::unique_ptr<Operation>> make_nested_session(Context context, ByteView
     return Error(ErrorCode::unsupported, "this agent speaks v1 and v2 in nested sessions").with_operation("session");
   if (context.server.depth() >= Server::kMaxDepth)
     return Error(ErrorCode::resource_exhausted, "sessions are nested too deeply").with_operation("session");
+  if (request.keep_ms > 0)
+    return std::unique_ptr<Operation>(std::make_unique<ResumableStream>(context, std::chrono::milliseconds(request.keep_ms)));
   return std::unique_ptr<Operation>(std::make_unique<NestedSession>(context));
 }
 

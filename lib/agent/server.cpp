@@ -87,11 +87,40 @@ Server::Server(Agent& agent, session::Options options, Write write, int depth)
       write_(std::move(write)),
       depth_(depth),
       session_(session::Role::agent, std::move(options), *this) {
+  run_first();
+}
+
+/// Before the hooks of all servers that exist now: one of them may carry this one's bytes.
+void Server::run_first() {
+  if (hook_) agent_.loop().remove_hook(hook_);
   hook_ = agent_.loop().before_sleep([this] {
     flush();
     free_operations();
     schedule_tick();
   });
+}
+
+Result<void> Server::connected(Write write, std::optional<crypto::SecureChannel> channel, ByteView said) {
+  write_ = std::move(write);
+  if (channel) endpoint_.emplace(session_, *std::move(channel));
+  else endpoint_.emplace(session_);
+  run_first();
+  Result<void> result;
+  if (session_.ready()) result = session_.resume();
+  if (result) result = session_.receive(said);
+  if (!result) close(result.error());
+  return result;
+}
+
+void Server::disconnected() {
+  endpoint_.reset();
+  blocked_ = false;
+  write_ = nullptr;
+  session_.disconnected();
+}
+
+bool Server::closed_by_client() const noexcept {
+  return session_.failed() || (endpoint_ && endpoint_->channel() && endpoint_->channel()->peer_closed());
 }
 
 Server::~Server() {

@@ -95,6 +95,14 @@ class Server final : public session::SessionHandler {
   session::Session& session() noexcept { return session_; }
   int depth() const noexcept { return depth_; }
 
+  /// A server without a transport gets one (its first, or another for a session that resumes): `channel` when it is
+  /// sealed, and what the client has said on it already, its hello at least. Errors as receive().
+  Result<void> connected(Write write, std::optional<crypto::SecureChannel> channel, ByteView said);
+  /// The transport is gone; the session waits for another (Session::disconnected). Operations go on.
+  void disconnected();
+  /// Whether the client said that it needs the session no longer, or broke it.
+  bool closed_by_client() const noexcept;
+
   /// Bytes from the peer. An error ended the session and every operation.
   Result<void> receive(ByteView bytes);
   /// Writes what is queued, as far as `write` takes it. Runs by itself before the loop sleeps, so that everything a turn
@@ -114,6 +122,7 @@ class Server final : public session::SessionHandler {
   Result<void> feed(ByteView bytes);
   void schedule_tick();
   void free_operations();
+  void run_first();
 
   Agent& agent_;
   Write write_;

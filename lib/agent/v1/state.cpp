@@ -97,6 +97,7 @@ constexpr Method kMethods[] = {
     {"fs.mkdir", fs_mkdir},
     {"fs.upload", fs_upload},
     {"fs.download", fs_download},
+    {"net.fetch", [](State& state, const Request& request) { state.fetches().fetch(request); }},
     {"env.get", env_get},
     {"env.set", env_set},
     {"env.delete", env_delete},
@@ -105,7 +106,7 @@ constexpr Method kMethods[] = {
 
 }  // namespace
 
-State::State(Agent& agent) : agent_(agent), paths_(Paths::from(agent.environment())), loopback_(agent), programs_(*this) {}
+State::State(Agent& agent) : agent_(agent), paths_(Paths::from(agent.environment())), loopback_(agent), programs_(*this), fetches_(*this) {}
 
 State::~State() {
   if (attachment_) attachment_->replaced();

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "agent/v1/connection.hpp"
+#include "agent/v1/fetch.hpp"
 #include "agent/v1/loopback.hpp"
 #include "agent/v1/notices.hpp"
 #include "agent/v1/paths.hpp"
@@ -33,6 +34,7 @@ class State {
   session::Session& loopback() noexcept { return loopback_.client(); }
   const Paths& paths() const noexcept { return paths_; }
   Programs& programs() noexcept { return programs_; }
+  Fetches& fetches() noexcept { return fetches_; }
   std::map<std::string, std::string, std::less<>>& environment() noexcept { return environment_; }
 
   /// A client attaches; the one before is detached and told. `resumed`: it comes back after a time without any; what was
@@ -68,6 +70,7 @@ class State {
   std::unordered_map<const void*, std::shared_ptr<void>> jobs_;   ///< before the loopback: its handlers outlive it
   Loopback loopback_;
   Programs programs_;
+  Fetches fetches_;
 
   Attachment* attachment_ = nullptr;
   std::unique_ptr<Connection> connection_;

@@ -130,7 +130,12 @@ TEST_F(V1Process, SpawnedOutputIsCutOnce) {
 TEST_F(V1Process, SignalsReachTheGroup) {
   for (const char* signal : {"SIGTERM", "term", "SIGKILL", "kill", "SIGINT", "int", "SIGHUP", "hup"}) {
     const auto pid = client->call("process.spawn", R"({"command":"sleep 60; true"})").find("pid")->integer;
-    client->call("process.signal", "{\"pid\":" + std::to_string(pid) + ",\"signal\":\"" + signal + "\"}");
+    // Again and again: a shell that is about to fork may take note of a signal and forget it.
+    const auto ended = [&] { return !client->messages.empty() && client->messages.back().json.find("method"); };
+    for (int i = 0; i < 100 && !ended(); ++i) {
+      client->answer(client->request("process.signal", "{\"pid\":" + std::to_string(pid) + ",\"signal\":\"" + signal + "\"}"));
+      harness.run_until(ended, 100ms);
+    }
     EXPECT_EQ(client->notification("process.exit").find("exit_code")->integer, -1) << signal;
   }
   EXPECT_EQ(client->refusal("process.signal", R"({"pid":1,"signal":"SIGTERM"})").second, "no such process: 1");
@@ -167,7 +172,7 @@ TEST_F(V1Process, ATerminalTakesInputAndSizes) {
 
 TEST_F(V1Process, AClientThatDoesNotReadPausesPrograms) {
   client->stream().reading = false;
-  client->request("process.stream", R"({"command":"i=0; while [ $i -lt 400 ]; do head -c 65536 /dev/zero | tr '\\0' x; echo $i >progress; i=$((i+1)); done"})");
+  client->request("process.stream", R"({"command":"i=0; while [ $i -lt 160 ]; do head -c 65536 /dev/zero | tr '\\0' x; echo $i >progress; i=$((i+1)); done"})");
   const auto progress = [&] { return Root::content(root / "progress"); };
   ASSERT_TRUE(harness.run_until([&] { return !progress().empty(); }));
   std::string before = progress();
@@ -177,7 +182,7 @@ TEST_F(V1Process, AClientThatDoesNotReadPausesPrograms) {
     while (core::SteadyClock::now() < until) harness.loop.turn(10ms);
     return std::exchange(before, progress()) == before && !before.empty() && before == progress();
   }));
-  EXPECT_LT(std::stoi(before), 200);
+  EXPECT_LT(std::stoi(before), 120);
   client->stream().resume();
   std::size_t bytes = 0;
   EXPECT_TRUE(harness.run_until([&] {
@@ -186,8 +191,8 @@ TEST_F(V1Process, AClientThatDoesNotReadPausesPrograms) {
       client->messages.pop_front();
     }
     return !client->messages.empty();
-  }));
-  EXPECT_EQ(bytes, 400u * 65536);
+  }, 60s));
+  EXPECT_EQ(bytes, 160u * 65536);
 }
 
 }  // namespace
