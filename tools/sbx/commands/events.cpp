@@ -1,4 +1,8 @@
+#include <atomic>
+#include <csignal>
+#include <cstdlib>
 #include <memory>
+#include <optional>
 #include <unistd.h>
 
 #include "commands/commands.hpp"

@@ -1,4 +1,5 @@
 #include <chrono>
+#include <csignal>
 #include <memory>
 #include <optional>
 #include <unistd.h>
