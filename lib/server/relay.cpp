@@ -113,17 +113,19 @@ void SessionRelay::stream_over(std::uint16_t code, std::string reason) {
 
 void SessionRelay::forward(ByteView first, ByteView second) {
   if (stream_ == 0) return;
-  const bool kept_before = !kept_.empty();
-  if (!kept_before) {
-    link_->with([&](session::Session& session) {
-      Within handler(in_handler_);
+  bool waits = false;
+  link_->with([&](session::Session& session) {
+    Within handler(in_handler_);
+    if (kept_.empty()) {
       first = first.subspan(session.send(stream_, Channel::in, first));
       if (first.empty() && !second.empty()) second = second.subspan(session.send(stream_, Channel::in, second));
-    });
-    if (first.empty() && second.empty()) return;
-  }
-  kept_.append(reinterpret_cast<const char*>(first.data()), first.size());
-  kept_.append(reinterpret_cast<const char*>(second.data()), second.size());
+    }
+    // Kept before the link flushes: that alone can make room, and agent_takes_more() is called only once for it.
+    kept_.append(reinterpret_cast<const char*>(first.data()), first.size());
+    kept_.append(reinterpret_cast<const char*>(second.data()), second.size());
+    waits = !kept_.empty();
+  });
+  if (!waits) return;
   if (!paused_ && socket_) {
     paused_ = true;
     socket_->pause_reading();
