@@ -22,6 +22,8 @@ socket = "{self.socket}"
 data_dir = "{self.path}/data"
 [limits]
 create_rate_limit = 0
+max_cpu = 64.0
+max_memory = "8g"
 [pool]
 total_warm = 2
 min_base = 1

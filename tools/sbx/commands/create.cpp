@@ -54,7 +54,13 @@ Result<sandbox::CreateRequest> make_request(const Values& values) {
 }
 
 Result<int> make(Daemon& daemon, const sandbox::CreateRequest& request, const Common& common) {
-  SANDBOX_TRY(auto box, daemon.client.create(request));
+  auto created = daemon.client.create(request);
+  if (!created) {
+    // The daemon says "profile not found"; which one, the caller may have typed three lines ago.
+    const auto asked = !request.from_template().empty() ? request.from_template() : request.profile();
+    return asked.empty() ? std::move(created).error() : std::move(created).error().with_context(asked);
+  }
+  sandbox::Sandbox box = *std::move(created);
   const std::string id = box.id();
   if (!common.quiet && !common.json) {
     for (const auto& line : box.unenforced()) note(common.command, "not enforced on the daemon's host: " + line);

@@ -102,7 +102,8 @@ Result<int> read(Daemon& daemon, const Values& values, const Common& common) {
   SANDBOX_TRY(const auto transfer, Transferring::start(common));
   Progress progress(transfer->show && ::isatty(STDOUT_FILENO) == 0, "read " + values.path, 0);
   bool broken = false;
-  return ended(box.fs().read_to(values.path, to_stdout(*transfer, progress, broken)), broken);
+  const auto done = box.fs().read_to(values.path, to_stdout(*transfer, progress, broken));
+  return ended(done, broken);
 }
 
 Result<int> write(Daemon& daemon, const Values& values, const Common& common) {
