@@ -6,8 +6,8 @@
 namespace sandbox::link {
 namespace {
 
-/// A transport that held so long was a good one: after it the next try is made at once again.
-constexpr auto kStable = std::chrono::seconds(2);
+/// A transport that came so far as to carry a session for so long was a good one: after it the next try is made at once.
+constexpr auto kStable = std::chrono::milliseconds(20);
 
 /// Whether another try may go better.
 bool may_pass(ErrorCode code) noexcept {
@@ -33,7 +33,7 @@ void Link::Impl::lose(const Error& why) {
   if (error || down) return why.ignore("the transport was lost already");
   if (!reconnect || reconnect->window <= core::Duration::zero()) return fail(why);
   const auto now = core::SteadyClock::now();
-  if (now - connected_at >= kStable) pause = {};
+  if (session.online() && now - connected_at >= kStable) pause = {};
   else lengthen_pause();
   give_up_at = now + reconnect->window;
   why.ignore("another transport takes its place");
