@@ -65,7 +65,8 @@ def problems(sandboxd, source):
     if shutil.which('systemd-analyze'):
         with tempfile.TemporaryDirectory() as folder:
             unit = pathlib.Path(folder) / 'sandboxd.service'
-            unit.write_text((source / 'deploy/sandboxd.service').read_text().replace('/usr/local/bin/sandboxd', str(pathlib.Path(sandboxd).resolve())))
+            text = (source / 'deploy/sandboxd.service').read_text()
+            unit.write_text(text.replace('/usr/local/bin/sandboxd', str(pathlib.Path(sandboxd).resolve())))
             code, out, err = run('systemd-analyze', 'verify', str(unit))
             if code != 0 or err.strip():
                 yield f'systemd-analyze verify: exit code {code}: {out}{err}'

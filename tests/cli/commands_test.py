@@ -9,7 +9,8 @@ import sbx
 from sbx import Case, command
 
 COMMANDS = ['create', 'ls', 'rm', 'stats', 'exec', 'attach', 'run', 'fs read', 'fs write', 'fs ls', 'fs upload', 'fs download', 'tpl save',
-            'tpl ls', 'tpl rm', 'build', 'pool status', 'pool resize', 'pool flush', 'events', 'health', 'host', 'version', 'keygen', 'completion']
+            'tpl ls', 'tpl rm', 'build', 'pool status', 'pool resize', 'pool flush', 'events', 'health', 'host', 'version', 'keygen',
+            'completion']
 
 
 class Help(Case):
@@ -122,7 +123,8 @@ class Completion(Case):
                 ' '.join(f"'{w}'" for w in words), len(words))
             environment = {**os.environ, 'PATH': f'{pathlib.Path(sbx.SBX).resolve().parent}:{os.environ["PATH"]}',
                            'SANDBOXD_ENDPOINT': 'unix:///nonexistent/socket'}
-            done = subprocess.run(['bash', '-c', script + line], capture_output=True, cwd=self.path, check=True, env=environment, timeout=20)
+            done = subprocess.run(['bash', '-c', script + line], capture_output=True, cwd=self.path, check=True,
+                                  env=environment, timeout=20)
             return done.stdout.decode().split()
 
         self.assertIn('create', tab(''))
