@@ -112,7 +112,8 @@ Result<Response> Client::Impl::exchange(ClientConnection& connection, const Requ
   response.status = parser.status();
   response.headers = parser.headers();
   const auto too_large = [&] {
-    return Error(ErrorCode::resource_exhausted, "the answer exceeds " + std::to_string(options.max_response) + " bytes").with_operation("http.client");
+    return Error(ErrorCode::resource_exhausted, "the answer exceeds " + std::to_string(options.max_response) + " bytes")
+        .with_operation("http.client");
   };
   if (const auto length = parser.content_length(); length && request.method != "HEAD") {
     if (*length > options.max_response) return too_large();

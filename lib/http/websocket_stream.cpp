@@ -125,7 +125,9 @@ Result<bool> Stream::decode(std::span<std::byte>& input, std::span<std::byte>& p
     switch (event.type) {
       case Type::none: return false;
       case Type::data:
-        if (event.kind == MessageKind::text) return Error(ErrorCode::protocol, "a text message in a byte stream").with_operation("http.websocket");
+        if (event.kind == MessageKind::text) {
+          return Error(ErrorCode::protocol, "a text message in a byte stream").with_operation("http.websocket");
+        }
         if (event.payload.empty() && event.message_end && !inside_message_) end_seen_ = true;
         inside_message_ = !event.message_end;
         if (event.payload.empty()) continue;

@@ -37,7 +37,10 @@ std::string decode(std::string input, FrameDecoder::Role role, std::uint64_t lim
         case Type::none: break;
         case Type::data:
           if (event.payload.empty() && !event.message_end) wrong();
-          if (!event.payload.empty() && (event.payload.data() < begin || event.payload.data() + event.payload.size() > begin + before)) wrong();
+          if (!event.payload.empty() &&
+              (event.payload.data() < begin || event.payload.data() + event.payload.size() > begin + before)) {
+            wrong();
+          }
           message += as_text(event.payload);
           if (limit && message.size() > limit) wrong();
           if (event.message_end) {

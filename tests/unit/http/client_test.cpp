@@ -131,8 +131,8 @@ TEST_F(Clients, RepeatOnceOnAConnectionGoneStale) {
   by_hand([&](Raw& raw, int) {
     // One request per connection although it promises more; the client finds out on its second.
     raw.read_until("\r\n\r\n");
-    raw.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     ++served;
+    raw.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     raw.got.clear();
     raw.read_until("GET");  // the second request has arrived: so the client could not know before sending
   });

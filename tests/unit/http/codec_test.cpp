@@ -84,11 +84,12 @@ TEST(WebSocketCodec, MasksLikeTheByteByByteDefinition) {
 }
 
 TEST(WebSocketCodec, KnowsUtf8) {
-  for (const char* good : {"", "ascii only, longer than a word", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "12345678\xc2\x80"}) {
+  for (const char* good : {"", "ascii only, longer than a word", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf",
+                           "12345678\xc2\x80"}) {
     EXPECT_TRUE(valid_utf8(good)) << good;
   }
-  for (const char* bad : {"\x80", "\xc0\xaf", "\xc1\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80",
-                          "\xc3", "1234567\xe2\x82", "\xff"}) {
+  for (const char* bad : {"\x80", "\xc0\xaf", "\xc1\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80",
+                          "\xf5\x80\x80\x80", "\xc3", "1234567\xe2\x82", "\xff"}) {
     EXPECT_FALSE(valid_utf8(bad)) << bad;
   }
 }
@@ -105,8 +106,12 @@ TEST(WebSocketCodec, CutsAReasonAtACharacter) {
 TEST(WebSocketCodec, SaysNothingAfterAClose) {
   const std::string close = bytes({0x88, 0x02, 0x03, 0xe8});
   EXPECT_EQ(decode(close + close + "garbage", FrameDecoder::Role::client, 1), "close:1000|");
-  for (const int code : {0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000}) EXPECT_FALSE(valid_close_code(static_cast<std::uint16_t>(code))) << code;
-  for (const int code : {1000, 1001, 1011, 1014, 3000, 4999}) EXPECT_TRUE(valid_close_code(static_cast<std::uint16_t>(code))) << code;
+  for (const int code : {0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000}) {
+    EXPECT_FALSE(valid_close_code(static_cast<std::uint16_t>(code))) << code;
+  }
+  for (const int code : {1000, 1001, 1011, 1014, 3000, 4999}) {
+    EXPECT_TRUE(valid_close_code(static_cast<std::uint16_t>(code))) << code;
+  }
 }
 
 }  // namespace

@@ -30,7 +30,8 @@ void make_certificate(const std::string& certificate_file, const std::string& ke
   X509V3_CTX context;
   X509V3_set_ctx_nodb(&context);
   X509V3_set_ctx(&context, certificate.get(), certificate.get(), nullptr, nullptr, 0);
-  for (const auto& [kind, value] : {std::pair{NID_subject_alt_name, "IP:127.0.0.1,DNS:sandbox.test"}, std::pair{NID_basic_constraints, "critical,CA:TRUE"}}) {
+  for (const auto& [kind, value] : {std::pair{NID_subject_alt_name, "IP:127.0.0.1,DNS:sandbox.test"},
+                                    std::pair{NID_basic_constraints, "critical,CA:TRUE"}}) {
     const std::unique_ptr<X509_EXTENSION, decltype(&X509_EXTENSION_free)> extension(X509V3_EXT_conf_nid(nullptr, &context, kind, value),
                                                                                     X509_EXTENSION_free);
     ASSERT_TRUE(extension);

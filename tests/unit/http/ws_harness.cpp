@@ -5,7 +5,8 @@ namespace sandbox::http::test {
 std::string frame(unsigned opcode, std::string_view payload, bool fin, bool masked, unsigned reserved) {
   std::byte header[kMaxFrameHeader];
   const MaskKey key{std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}};
-  const std::size_t size = encode_frame_header(static_cast<Opcode>(opcode), payload.size(), masked ? std::optional(key) : std::nullopt, header);
+  const auto mask = masked ? std::optional(key) : std::nullopt;
+  const std::size_t size = encode_frame_header(static_cast<Opcode>(opcode), payload.size(), mask, header);
   if (!fin) header[0] &= std::byte{0x7f};
   header[0] |= static_cast<std::byte>(reserved << 4);
   std::string out(as_text({header, size}));
