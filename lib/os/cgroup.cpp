@@ -353,9 +353,9 @@ CgroupSet::~CgroupSet() {
   if (tree_) remove().ignore("a destructor cannot wait; the next launcher sweeps what is busy");
 }
 
-void CgroupSet::close_joins() noexcept {
-  joins_.clear();
-  v2_directory_.reset();
+std::vector<core::UniqueFd> CgroupSet::take_joins() {
+  if (v2_directory_) joins_.push_back(std::move(v2_directory_));
+  return std::exchange(joins_, {});
 }
 
 Result<void> CgroupSet::limit(const CgroupLimits& limits) {
@@ -459,7 +459,7 @@ void CgroupSet::kill() noexcept {
 
 Result<void> CgroupSet::remove() {
   if (!tree_) return {};
-  close_joins();
+  take_joins();
   int failed = 0;
   for (const auto& place : tree_->hierarchies_)
     if (::unlinkat(place.directory.get(), name_.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) failed = errno;

@@ -58,11 +58,12 @@ class CgroupSet {
   /// Errors: with operation "native.cgroup" and the file's name.
   Result<void> limit(const CgroupLimits& limits);
   /// Descriptors of v1 `tasks` files: a process joins by writing "0" to each. Writing another process's id instead
-  /// waits for an RCU grace period (8–12 ms on the reference machine), so nobody does. Valid until close_joins().
+  /// waits for an RCU grace period (8–12 ms on the reference machine), so nobody does. Empty after take_joins().
   const std::vector<core::UniqueFd>& joins() const noexcept { return joins_; }
-  /// The v2 directory for CLONE_INTO_CGROUP, or -1. Valid until close_joins().
+  /// The v2 directory for CLONE_INTO_CGROUP, or -1. Until take_joins().
   int v2_directory() const noexcept { return v2_directory_.get(); }
-  void close_joins() noexcept;
+  /// Hands out all of these descriptors, which only the first process needs.
+  std::vector<core::UniqueFd> take_joins();
   /// A read-only descriptor whose content tells OOM kills (v1 memory.oom_control, v2 memory.events); empty without one.
   core::UniqueFd open_oom_counter() const;
   CgroupStats stats() const;

@@ -516,6 +516,8 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   if (pid < 0) return Error::from_errno(static_cast<int>(-pid), "native.clone");
   sandbox.pid = static_cast<int>(pid);
   SANDBOX_TRY(sandbox.pidfd, keep(UniqueFd(pidfd)));
+  // With the child's others: kept for the sandbox's life, a hundred of them would fill the numbers a child may copy.
+  for (UniqueFd& join : sandbox.cgroups.take_joins()) slot->fds.push_back(std::move(join));
   mark();
 
   SANDBOX_CHECK(hand_over(sandbox, *slot, *recipe));
