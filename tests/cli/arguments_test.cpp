@@ -28,7 +28,12 @@ struct Shell {
     sbx::Command create, exec, read, remove;
     create.path = "create";
     create.help = "Make one";
-    create.options = {{.names = "--profile", .into = &profile, .help = "Which", .value = "NAME", .completes = sbx::Completes::words, .words = {"a", "big"}},
+    create.options = {{.names = "--profile",
+                       .into = &profile,
+                       .help = "Which",
+                       .value = "NAME",
+                       .completes = sbx::Completes::words,
+                       .words = {"a", "big"}},
                       {.names = "--cpu", .into = &cpu, .help = "Cores"},
                       {.names = "--label,-l", .into = &labels, .help = "Label", .value = "KEY=VALUE"}};
     exec.path = "exec";
@@ -73,7 +78,8 @@ TEST(Arguments, OptionsStandAnywhereAmongPositionals) {
 
 TEST(Arguments, OneDashIsAsGoodAsTwo) {
   Shell shell;
-  ASSERT_EQ(shell.parse({"create", "-profile", "big", "-cpu=0.5", "-l", "a=b", "-label", "c=d", "--label=e=f", "-lg=h"}), "create") << shell.error;
+  ASSERT_EQ(shell.parse({"create", "-profile", "big", "-cpu=0.5", "-l", "a=b", "-label", "c=d", "--label=e=f", "-lg=h"}), "create")
+      << shell.error;
   EXPECT_EQ(shell.profile, "big");
   EXPECT_EQ(shell.cpu, 0.5);
   EXPECT_EQ(shell.labels, (Words{"a=b", "c=d", "e=f", "g=h"}));
@@ -167,13 +173,15 @@ TEST(Help, NamesEveryOptionAndStaysWithinTheWidth) {
     EXPECT_NE(text.find(words), std::string::npos) << words << "\n" << text;
   }
   std::size_t begin = 0;
-  for (auto end = text.find('\n'); end != std::string::npos; begin = end + 1, end = text.find('\n', begin)) EXPECT_LE(end - begin, 72u) << text;
+  for (auto end = text.find('\n'); end != std::string::npos; begin = end + 1, end = text.find('\n', begin))
+    EXPECT_LE(end - begin, 72u) << text;
   EXPECT_NE(sbx::help_text(shell.table, shell.common_options, "exec", 80).find("sbx exec [options] ID CMD…"), std::string::npos);
 }
 
 std::vector<std::string> offered(Shell& shell, const Words& words, sbx::Completes* also = nullptr) {
   const auto found = sbx::complete(shell.table, shell.common_options, words, [](sbx::Completes kind) {
-    return kind == sbx::Completes::sandboxes ? std::vector<sbx::Candidate>{{"sbx-1", "host"}, {"sbx-22", ""}} : std::vector<sbx::Candidate>{};
+    return kind == sbx::Completes::sandboxes ? std::vector<sbx::Candidate>{{"sbx-1", "host"}, {"sbx-22", ""}}
+                                             : std::vector<sbx::Candidate>{};
   });
   if (also != nullptr) *also = found.also;
   std::vector<std::string> result;

@@ -36,10 +36,15 @@ bool CommandTable::is_group(std::string_view name) const { return std::ranges::f
 std::vector<Option> common_options(Common& common) {
   const std::string group = "For every command";
   return {
-      {.names = "--endpoint", .into = &common.endpoint,
+      {.names = "--endpoint",
+       .into = &common.endpoint,
        .help = "The daemon to talk to: unix:///path, http://host:port, https://host:port (default: $SANDBOXD_ENDPOINT, else the local one)",
-       .value = "URL", .group = group},
-      {.names = "--embedded", .into = &common.embedded, .help = "No daemon: sandboxes of this process (run, host, tpl ls, tpl rm)", .group = group},
+       .value = "URL",
+       .group = group},
+      {.names = "--embedded",
+       .into = &common.embedded,
+       .help = "No daemon: sandboxes of this process (run, host, tpl ls, tpl rm)",
+       .group = group},
       {.names = "--json", .into = &common.json, .help = "For programs: JSON on standard output", .group = group},
       {.names = "--quiet,-q", .into = &common.quiet, .help = "No notes and no progress on standard error", .group = group},
       // Handled before the rest is looked at; listed for help and completion.

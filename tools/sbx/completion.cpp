@@ -65,7 +65,8 @@ complete -c sbx -f -a '(__sbx_complete)'
 
 void offer(Completion& result, std::string_view typed, std::string word, std::string help) {
   const auto same = [&](const Candidate& candidate) { return candidate.word == word; };
-  if (word.starts_with(typed) && std::ranges::none_of(result.candidates, same)) result.candidates.push_back({std::move(word), std::move(help)});
+  if (word.starts_with(typed) && std::ranges::none_of(result.candidates, same))
+    result.candidates.push_back({std::move(word), std::move(help)});
 }
 
 void offer_values(Completion& result, const Option& option, std::string_view typed, const std::string& prefix, const Lookup& lookup) {
@@ -150,7 +151,8 @@ Completion complete_command(const Command& command, const std::vector<Option>& c
 
 }  // namespace
 
-Completion complete(const CommandTable& table, const std::vector<Option>& common, const std::vector<std::string>& words, const Lookup& lookup) {
+Completion complete(const CommandTable& table, const std::vector<Option>& common, const std::vector<std::string>& words,
+                    const Lookup& lookup) {
   Completion result;
   if (words.empty()) return result;
   const std::string& typed = words.back();

@@ -24,7 +24,8 @@ struct Completion {
 using Lookup = std::function<std::vector<Candidate>(Completes kind)>;
 
 /// What may replace the last of `words` (which may be empty), after `sbx` and the words before it.
-Completion complete(const CommandTable& table, const std::vector<Option>& common, const std::vector<std::string>& words, const Lookup& lookup);
+Completion complete(const CommandTable& table, const std::vector<Option>& common, const std::vector<std::string>& words,
+                    const Lookup& lookup);
 
 /// The script for "bash", "zsh" or "fish": it asks `sbx __complete` at every tab. Empty for another shell.
 std::string_view completion_script(std::string_view shell);

@@ -73,7 +73,8 @@ Result<std::optional<Daemon>> find_daemon(const Common& common, std::chrono::mil
 
 Result<Daemon> need_daemon(const Common& common) {
   if (common.embedded) {
-    return Error(ErrorCode::failed_precondition, "sandboxes of this process end with it: `" + common.command + "` needs a daemon, leave out --embedded");
+    return Error(ErrorCode::failed_precondition,
+                 "sandboxes of this process end with it: `" + common.command + "` needs a daemon, leave out --embedded");
   }
   if (names_daemon(common)) {
     SANDBOX_TRY(auto daemon, find_daemon(common));

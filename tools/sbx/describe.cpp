@@ -112,7 +112,8 @@ Json to_json(const sandbox::FileInfo& info) {
   Json json = Json::object();
   json.add("name", info.path).add("type", name(info.type)).add("size", info.size).add("mode", info.mode).add("uid", info.uid);
   json.add("gid", info.gid);
-  json.add("modified", utc_time(std::chrono::system_clock::time_point(std::chrono::duration_cast<std::chrono::system_clock::duration>(info.modified))));
+  json.add("modified",
+           utc_time(std::chrono::system_clock::time_point(std::chrono::duration_cast<std::chrono::system_clock::duration>(info.modified))));
   if (info.type == sandbox::FileType::symlink) json.add("target", info.target);
   return json;
 }

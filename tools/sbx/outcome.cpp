@@ -40,7 +40,8 @@ void tell_outcome(const std::string& command, const sandbox::ExitStatus& status,
 }
 
 int start_failure_code(const sandbox::Error& error, int own) {
-  if (error.code() == sandbox::ErrorCode::permission_denied || error.sys_errno() == EACCES || error.sys_errno() == ENOEXEC) return kNotExecutable;
+  if (error.code() == sandbox::ErrorCode::permission_denied || error.sys_errno() == EACCES || error.sys_errno() == ENOEXEC)
+    return kNotExecutable;
   return error.code() == sandbox::ErrorCode::not_found ? kNotFound : own;
 }
 

@@ -19,7 +19,8 @@ Result<Place> Place::find(const Common& common, const RunPlan& plan) {
     }
   }
   if (!plan.request.profile().empty()) {
-    return sandbox::Error(sandbox::ErrorCode::failed_precondition, "--profile names a profile of a daemon, and none answers; write out the limits instead");
+    return sandbox::Error(sandbox::ErrorCode::failed_precondition,
+                          "--profile names a profile of a daemon, and none answers; write out the limits instead");
   }
   SANDBOX_TRY(auto runtime, sandbox::Runtime::open(sandbox::RuntimeOptions().launchers(1)));
   place.runtime_.emplace(std::move(runtime));

@@ -57,7 +57,8 @@ Result<void> add_sandbox(const RunOptions& options, RunPlan& plan) {
     plan.request = sandbox::CreateRequest().spec(plan.spec);
     return {};
   }
-  if (!options.image.empty() || !options.network.empty() || options.pids != kDefaultPids || options.writable_root || options.allow_unenforced) {
+  if (!options.image.empty() || !options.network.empty() || options.pids != kDefaultPids || options.writable_root ||
+      options.allow_unenforced) {
     return invalid("--profile is the daemon's; it excludes --image, --net, --pids, --writable-root and --allow-unenforced-limits");
   }
   plan.request.profile(options.profile);

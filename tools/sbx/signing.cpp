@@ -76,7 +76,8 @@ Result<sandbox::SigningKey> read_signing_key(const std::string& path) {
   if (got < 0) return Error::from_errno(errno, "sbx.key", path);
   text.resize(static_cast<std::size_t>(got));
   const auto bad = [&] {
-    return Error(ErrorCode::invalid_argument, path + ": neither an Ed25519 key in PEM (openssl genpkey -algorithm ed25519) nor base64 of 32 bytes");
+    return Error(ErrorCode::invalid_argument,
+                 path + ": neither an Ed25519 key in PEM (openssl genpkey -algorithm ed25519) nor base64 of 32 bytes");
   };
   constexpr std::string_view kBegin = "-----BEGIN PRIVATE KEY-----", kEnd = "-----END PRIVATE KEY-----";
   std::string_view body = text;
@@ -102,7 +103,8 @@ Result<sandbox::SigningKey> read_signing_key(const std::string& path) {
 
 Result<std::string> make_signing_key(const std::string& path) {
   std::array<char, kSeed> seed{};
-  if (::getrandom(seed.data(), seed.size(), 0) != static_cast<ssize_t>(seed.size())) return Error::from_errno(errno, "sbx.key", "getrandom");
+  if (::getrandom(seed.data(), seed.size(), 0) != static_cast<ssize_t>(seed.size()))
+    return Error::from_errno(errno, "sbx.key", "getrandom");
   const std::string_view bytes(seed.data(), seed.size());
   SANDBOX_TRY(const auto key, sandbox::SigningKey::from_seed(sandbox::as_bytes(bytes)));
   const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));

@@ -47,7 +47,8 @@ Result<void> upload(sandbox::Sandbox& box, const Transfer& transfer, bool show_p
     SANDBOX_CHECK(box.fs().mkdir(transfer.box));
     const Progress progress(show_progress, "upload " + transfer.host, 0);
     SANDBOX_TRY(const auto summary, box.fs().upload(transfer.host, transfer.box));
-    for (const auto& name : summary.skipped) std::fprintf(stderr, "sbx: upload: left out %s (no file, or a link that leads out)\n", name.c_str());
+    for (const auto& name : summary.skipped)
+      std::fprintf(stderr, "sbx: upload: left out %s (no file, or a link that leads out)\n", name.c_str());
     return {};
   }
   if (!S_ISREG(info.st_mode)) {
@@ -82,7 +83,8 @@ Result<void> download(sandbox::Sandbox& box, const Transfer& transfer, bool show
   if (info.type == sandbox::FileType::directory) {
     const Progress progress(show_progress, "download " + transfer.box, 0);
     SANDBOX_TRY(const auto summary, box.fs().download(transfer.box, transfer.host));
-    for (const auto& name : summary.skipped) std::fprintf(stderr, "sbx: download: left out %s (no file, or a link that leads out)\n", name.c_str());
+    for (const auto& name : summary.skipped)
+      std::fprintf(stderr, "sbx: download: left out %s (no file, or a link that leads out)\n", name.c_str());
     return {};
   }
   // Written beside the target and renamed: nobody finds half a file under the name asked for.

@@ -22,9 +22,10 @@ Command build() {
       {.names = "DIR", .into = &values->directory, .help = "What the Dockerfile may copy from", .completes = Completes::directories},
   };
   command.run = [values](const Common& common) {
-    return fail(common, sandbox::Error(sandbox::ErrorCode::unsupported, "Dockerfiles are not built yet"),
-                "what works: make a sandbox (sbx create), set it up (sbx exec, sbx fs upload), then sbx tpl save --label LABEL ID; or all in "
-                "one with sbx run --save-template LABEL");
+    return fail(
+        common, sandbox::Error(sandbox::ErrorCode::unsupported, "Dockerfiles are not built yet"),
+        "what works: make a sandbox (sbx create), set it up (sbx exec, sbx fs upload), then sbx tpl save --label LABEL ID; or all in "
+        "one with sbx run --save-template LABEL");
   };
   return command;
 }

@@ -39,7 +39,8 @@ Result<sandbox::CreateRequest> make_request(const Values& values) {
   }
   if (values.cpu > 0) request.cpus(values.cpu);
   if (values.ttl == "0") {
-    return Error(ErrorCode::invalid_argument, "--ttl 0: such a sandbox ends with its first session, which is this command's; sbx run does that");
+    return Error(ErrorCode::invalid_argument,
+                 "--ttl 0: such a sandbox ends with its first session, which is this command's; sbx run does that");
   }
   if (!values.ttl.empty()) {
     SANDBOX_TRY(const auto time, parse_duration(values.ttl));
@@ -89,13 +90,23 @@ Command create() {
                      "  sbx create --template tpl-59e91508 --memory 1g -l team=red -l run=17\n"
                      "  sbx create --ttl 10m --cpu 0.5\n";
   command.options = {
-      {.names = "--profile", .into = &values->profile, .help = "A profile of the daemon (default \"default\")", .value = "NAME",
+      {.names = "--profile",
+       .into = &values->profile,
+       .help = "A profile of the daemon (default \"default\")",
+       .value = "NAME",
        .completes = Completes::profiles},
-      {.names = "--template", .into = &values->from_template, .help = "A saved template", .value = "tpl-…", .completes = Completes::templates},
+      {.names = "--template",
+       .into = &values->from_template,
+       .help = "A saved template",
+       .value = "tpl-…",
+       .completes = Completes::templates},
       {.names = "--memory,-m", .into = &values->memory, .help = "RAM and writable files together, e.g. 512m", .value = "SIZE"},
       {.names = "--cpu", .into = &values->cpu, .help = "CPU cores' worth of time", .value = "N"},
       {.names = "--storage", .into = &values->storage, .help = "Bytes in writable directories", .value = "SIZE"},
-      {.names = "--ttl", .into = &values->ttl, .help = "How long it waits for its next command (seconds, or 10m, 2h; default 1h)", .value = "TIME"},
+      {.names = "--ttl",
+       .into = &values->ttl,
+       .help = "How long it waits for its next command (seconds, or 10m, 2h; default 1h)",
+       .value = "TIME"},
       {.names = "--label,-l", .into = &values->labels, .help = "A label to find it by", .value = "KEY=VALUE"},
   };
   command.run = [values](const Common& common) {

@@ -29,7 +29,8 @@ struct Values {
 bool show(const sandbox::ServiceEvent& event, const Values& values, const Common& common) {
   if (!values.sandbox.empty() && event.sandbox_id != values.sandbox) return true;
   if (common.json) return print(to_json(event).str() + "\n");
-  std::string line = local_time(event.time) + "  #" + std::to_string(event.id) + "  " + printable(event.type) + "  " + printable(event.sandbox_id);
+  std::string line =
+      local_time(event.time) + "  #" + std::to_string(event.id) + "  " + printable(event.type) + "  " + printable(event.sandbox_id);
   if (!event.identity.empty()) line += "  " + printable(event.identity);
   if (!event.data.empty()) line += "  " + printable(event.data);
   return print(line + "\n");

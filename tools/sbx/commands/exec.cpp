@@ -34,7 +34,9 @@ struct Values {
 Result<sandbox::Command> make_command(const Values& values, const Common& common) {
   sandbox::Command command("");
   if (values.words.empty()) {
-    if (!values.terminal) return Error(ErrorCode::invalid_argument, "what to run? write: sbx exec ID CMD…, or sbx exec ID -- PROGRAM ARG…");
+    if (!values.terminal) {
+      return Error(ErrorCode::invalid_argument, "what to run? write: sbx exec ID CMD…, or sbx exec ID -- PROGRAM ARG…");
+    }
     command = sandbox::Command::from_argv({"/bin/sh", "-i"});
   } else if (values.separated) {
     command = sandbox::Command::from_argv(values.words);
@@ -44,7 +46,8 @@ Result<sandbox::Command> make_command(const Values& values, const Common& common
     command = sandbox::Command(line);
   }
   if (values.terminal) {
-    if (common.json) return Error(ErrorCode::invalid_argument, "-t and --json exclude each other: a terminal's output goes to the terminal");
+    if (common.json)
+      return Error(ErrorCode::invalid_argument, "-t and --json exclude each other: a terminal's output goes to the terminal");
     if (::isatty(STDIN_FILENO) == 0) {
       return Error(ErrorCode::failed_precondition, "a terminal is needed on standard input; sbx exec without -t takes pipes");
     }
@@ -133,7 +136,9 @@ Command exec() {
   command.options = shared_options(*values);
   const std::vector<Option> more = {
       {.names = "--timeout", .into = &values->timeout, .help = "Kill it after this time, e.g. 500ms, 10s, 1m30s", .value = "TIME"},
-      {.names = "--max-output", .into = &values->max_output, .help = "Keep this much per stream, count the rest (default all; 1m with --json)",
+      {.names = "--max-output",
+       .into = &values->max_output,
+       .help = "Keep this much per stream, count the rest (default all; 1m with --json)",
        .value = "SIZE"},
       {.names = "--interactive,-i", .into = &values->interactive, .help = "Forward standard input even when it is a terminal"},
       {.names = "--tty,-t", .into = &values->terminal, .help = "Run on a terminal; without CMD: a shell"},

@@ -96,7 +96,10 @@ Result<int> read(Daemon& daemon, const Values& values, const Common& common) {
   SANDBOX_TRY(auto box, daemon.client.open(values.id));
   if (common.json) {
     SANDBOX_TRY(const auto bytes, box.fs().read(values.path));
-    print_json(Json::object().add("path", values.path).add("size", static_cast<std::uint64_t>(bytes.size())).add_bytes("content", sandbox::as_text(bytes)));
+    print_json(Json::object()
+                   .add("path", values.path)
+                   .add("size", static_cast<std::uint64_t>(bytes.size()))
+                   .add_bytes("content", sandbox::as_text(bytes)));
     return 0;
   }
   SANDBOX_TRY(const auto transfer, Transferring::start(common));
@@ -113,7 +116,8 @@ Result<int> write(Daemon& daemon, const Values& values, const Common& common) {
   if (!values.mode.empty()) {
     char* end = nullptr;
     const auto mode = std::strtoul(values.mode.c_str(), &end, 8);
-    if (*end != 0 || mode == 0 || mode > 07777) return Error(ErrorCode::invalid_argument, "--mode '" + values.mode + "': write it in octal, for example 755");
+    if (*end != 0 || mode == 0 || mode > 07777)
+      return Error(ErrorCode::invalid_argument, "--mode '" + values.mode + "': write it in octal, for example 755");
     options.mode = static_cast<std::uint32_t>(mode);
   }
   SANDBOX_TRY(auto box, daemon.client.open(values.id));
@@ -249,11 +253,14 @@ Command fs_read() {
 Command fs_write() {
   const auto values = std::make_shared<Values>();
   auto command = make("fs write", "Make a file in the sandbox from standard input", values, write);
-  command.examples = "Examples:\n  echo hello | sbx fs write sbx-247bf1d3 /root/hello.txt\n  sbx fs write -p --mode 755 sbx-247bf1d3 /root/bin/tool < tool\n";
+  command.examples =
+      "Examples:\n  echo hello | sbx fs write sbx-247bf1d3 /root/hello.txt\n  sbx fs write -p --mode 755 sbx-247bf1d3 /root/bin/tool < "
+      "tool\n";
   command.options.push_back(path_option(*values));
   command.options.push_back({.names = "--append,-a", .into = &values->append, .help = "Add to the end instead of replacing"});
   command.options.push_back({.names = "--parents,-p", .into = &values->make_parents, .help = "Create missing directories"});
-  command.options.push_back({.names = "--mode", .into = &values->mode, .help = "Permission bits in octal (default 644, or as they are)", .value = "BITS"});
+  command.options.push_back(
+      {.names = "--mode", .into = &values->mode, .help = "Permission bits in octal (default 644, or as they are)", .value = "BITS"});
   return command;
 }
 
@@ -275,8 +282,11 @@ Command fs_upload() {
                      "  sbx fs upload sbx-247bf1d3 ./src /root/src            a directory; also single files\n"
                      "  sbx fs upload sbx-247bf1d3 data.csv /root/            keeps the name\n"
                      "  tar c -C ./src . | sbx fs upload sbx-247bf1d3 /root/src\n";
-  command.options.push_back({.names = "PATH", .into = &values->path, .help = "With two paths: what to copy, of this host; with one: the directory inside",
-                             .required = true, .completes = Completes::files});
+  command.options.push_back({.names = "PATH",
+                             .into = &values->path,
+                             .help = "With two paths: what to copy, of this host; with one: the directory inside",
+                             .required = true,
+                             .completes = Completes::files});
   command.options.push_back({.names = "TO", .into = &values->other, .help = "Path inside"});
   return command;
 }

@@ -14,7 +14,10 @@ Command keygen() {
   command.examples = "Examples:\n"
                      "  sbx keygen acme.key                               the printed line goes into multi_tenant.public_keys\n"
                      "  SBX_IDENTITY=acme SBX_KEY_FILE=acme.key sbx ls\n";
-  command.options = {{.names = "FILE", .into = path.get(), .help = "Where the private half goes (mode 600); must not exist", .required = true,
+  command.options = {{.names = "FILE",
+                      .into = path.get(),
+                      .help = "Where the private half goes (mode 600); must not exist",
+                      .required = true,
                       .completes = Completes::files}};
   command.run = [path](const Common& common) {
     const auto key = make_signing_key(*path);

@@ -36,7 +36,8 @@ void ok(const Common& common) {
 }
 
 Option profile_option(Values& values) {
-  return {.names = "PROFILE", .into = &values.profile, .help = "A profile of the daemon", .required = true, .completes = Completes::profiles};
+  return {
+      .names = "PROFILE", .into = &values.profile, .help = "A profile of the daemon", .required = true, .completes = Completes::profiles};
 }
 
 }  // namespace

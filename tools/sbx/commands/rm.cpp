@@ -59,7 +59,8 @@ Command rm() {
   };
   command.run = [values](const Common& common) {
     if (values->ids.empty() == !values->all) {
-      return fail(common, Error(ErrorCode::invalid_argument, values->all ? "--all takes no ids" : "which ones? name their ids, or --all")), kUsage;
+      return fail(common, Error(ErrorCode::invalid_argument, values->all ? "--all takes no ids" : "which ones? name their ids, or --all")),
+             kUsage;
     }
     return with_daemon(common, [&](Daemon& daemon) { return remove_all(daemon, *values, common); });
   };

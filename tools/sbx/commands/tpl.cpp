@@ -111,7 +111,11 @@ Command tpl_save() {
   command.examples = "Examples:\n  sbx tpl save --label tools sbx-247bf1d3\n";
   command.options = {
       {.names = "--label,-l", .into = &values->label, .help = "What people call it (default: its id)", .value = "LABEL"},
-      {.names = "ID", .into = &values->id, .help = "sbx-…; it is frozen meanwhile and then goes on", .required = true, .completes = Completes::sandboxes},
+      {.names = "ID",
+       .into = &values->id,
+       .help = "sbx-…; it is frozen meanwhile and then goes on",
+       .required = true,
+       .completes = Completes::sandboxes},
   };
   command.run = [values](const Common& common) {
     return with_daemon(common, [&](Daemon& daemon) -> Result<int> {
@@ -130,7 +134,9 @@ Command tpl_ls() {
   Command command;
   command.path = "tpl ls";
   command.help = "List templates";
-  command.examples = "Examples:\n  sbx tpl ls\n  sbx tpl ls --wide\n  sbx tpl ls --embedded                             those `sbx run --embedded` saved\n";
+  command.examples =
+      "Examples:\n  sbx tpl ls\n  sbx tpl ls --wide\n  sbx tpl ls --embedded                             those `sbx run --embedded` "
+      "saved\n";
   command.options = {{.names = "--wide,-w", .into = &values->wide, .help = "Also size and time"}};
   command.run = [values](const Common& common) { return told(common, list_all(common, values->wide)); };
   return command;
