@@ -246,9 +246,9 @@ class Processes(Operations):
         self.s.until(lambda method, params: method == "process.stdout" and params["data"] == "cGluZw==")
         self.assertEqual(self.s.call("process.signal", {"pid": pid, "signal": "SIGTERM"}), {"success": True})
         self.s.until(lambda method, params: method == "process.exit" and params == {"exit_code": -1, "pid": pid})
-        self.assertIn("unsupported signal: SIGFOO", self.s.error("process.signal", {"pid": pid, "signal": "SIGFOO"})[1])
         # The Go SDK's Kill.
         pid = self.s.call("process.spawn", {"command": "sleep 60"})["pid"]
+        self.assertIn("unsupported signal: SIGFOO", self.s.error("process.signal", {"pid": pid, "signal": "SIGFOO"})[1])
         self.s.call("process.exec", {"pid": pid, "signal": "SIGKILL"})
         self.s.until(lambda method, params: method == "process.exit" and params["pid"] == pid)
         self.assertIn(f"no such process: {pid}", self.s.error("process.stdin", {"pid": pid, "data": ""})[1])

@@ -107,8 +107,8 @@ class Others(Case):
         self.assertEqual(stats["memory_limit_bytes"], 256 << 20)
 
     def test_stats_are_current(self):
-        session = self.session(ttl=60)
-        sandbox = session.headers and self.daemon.json("GET", "/sandboxes")[-1]["id"]
+        sandbox = self.create(ttl=60)
+        session = self.session(sandbox)
         self.daemon.json("GET", f"/sandboxes/{sandbox}/stats")
         session.exec("head -c 20000000 /dev/zero > /tmp/f; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done")
         stats = self.daemon.json("GET", f"/sandboxes/{sandbox}/stats")
