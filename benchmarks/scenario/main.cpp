@@ -25,6 +25,7 @@ const std::vector<Entry>& entries() {
       {{"sealed_file_in", "sealed_file_out"}, bench::sealed_transfer},
       {{"template_create"}, bench::template_create},
       {{"idle_memory", "idle_memory_total"}, bench::idle_memory},
+      {{"adopt_500"}, bench::adopt_500},
       {{"creates_per_s"}, bench::creates_per_s},
       {{"creates_per_s_no_net"}, bench::creates_per_s_no_net},
 #ifdef SANDBOX_BENCH_DAEMON

@@ -50,6 +50,7 @@ std::vector<Result> cold_create_exec(Config&);
 std::vector<Result> exec_true(Config&);
 std::vector<Result> destroy(Config&);
 std::vector<Result> destroy_clean_loaded(Config&);
+std::vector<Result> adopt_500(Config&);
 std::vector<Result> creates_per_s(Config&);
 std::vector<Result> creates_per_s_no_net(Config&);
 std::vector<Result> template_create(Config&);

@@ -9,7 +9,7 @@
 namespace sandbox::runtime {
 
 /// A SandboxSpec as bytes and back, equal to what was encoded. For records that another process of the same build reads.
-/// A field added to SandboxSpec belongs here; tests/unit/runtime/spec_record_test.cpp fails otherwise.
+/// A field added to SandboxSpec belongs here and in tests/unit/runtime/spec_record_test.cpp.
 std::string encode_spec(const SandboxSpec& spec);
 /// Errors: protocol.
 Result<SandboxSpec> decode_spec(std::string_view bytes);

@@ -13,6 +13,7 @@
 #include "launch/plan.hpp"
 #include "os/fd_passing.hpp"
 #include "os/process.hpp"
+#include "protocol/build_id.hpp"
 
 namespace {
 
@@ -55,10 +56,15 @@ class LauncherSession : public ::testing::Test {
     }
     return protocol::decode<launch::Reply>(ByteView(buffer.data(), packet->size)).value();
   }
+  static launch::Configure configuration() {
+    launch::Configure configure;
+    configure.build = protocol::build_id();
+    return configure;
+  }
   void configure() {
     core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
     const int fds[] = {agent.get()};
-    send(launch::Kind::configure, launch::Configure(), fds);
+    send(launch::Kind::configure, configuration(), fds);
     EXPECT_EQ(reply().code, 0);
   }
   /// Expects the launcher to end by itself with the code for broken rules.
@@ -104,7 +110,35 @@ TEST_F(LauncherSession, ConfigureTwiceEndsIt) {
   configure();
   core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
   const int fds[] = {agent.get()};
-  send(launch::Kind::configure, launch::Configure(), fds);
+  send(launch::Kind::configure, configuration(), fds);
+  expect_end();
+}
+
+TEST_F(LauncherSession, ALibraryOfAnotherBuildIsNamed) {
+  core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
+  const int fds[] = {agent.get()};
+  launch::Configure other = configuration();
+  other.build = "9.9.9+0";
+  send(launch::Kind::configure, other, fds);
+  const auto refused = reply();
+  EXPECT_NE(refused.code, 0);
+  EXPECT_NE(refused.message.find("the library is build 9.9.9+0"), std::string::npos) << refused.message;
+}
+
+TEST_F(LauncherSession, CommitIsForLaunchersThatPersist) {
+  configure();
+  launch::Commit commit;
+  commit.id = 1;
+  commit.record = "r";
+  send(launch::Kind::commit, commit);
+  EXPECT_NE(reply().code, 0);
+  core::UniqueFd not_a_socket(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const int fds[] = {not_a_socket.get()};
+  launch::Persist persist;
+  persist.path = "/tmp/never-made.sock";
+  send(launch::Kind::persist, persist, fds);
+  EXPECT_NE(reply().code, 0);
+  send(launch::Kind::persist, persist);  // and without a descriptor it is no request at all
   expect_end();
 }
 

@@ -115,4 +115,54 @@ TEST(LaunchReply, CarriesAnErrorWhole) {
   EXPECT_EQ(error.message(), "/proc: Operation not permitted (EPERM)");
 }
 
+TEST(Persistence, MessagesSurviveTheWire) {
+  Listed listed;
+  listed.more = true;
+  Adoptable& entry = listed.sandboxes.emplace_back();
+  entry.id = 7;
+  entry.record = std::string("\0record", 7);
+  entry.frozen = entry.ended = true;
+  entry.outcome.signal = 9;
+  entry.outcome.oom_kills = 2;
+  const std::string bytes = protocol::encode(listed);
+  const auto back = protocol::decode<Listed>(as_bytes(bytes));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(protocol::encode(*back), bytes);
+  EXPECT_EQ(back->sandboxes.at(0).record, entry.record);
+  EXPECT_EQ(back->sandboxes.at(0).outcome.signal, 9u);
+}
+
+TEST(Persistence, RefusesWhatIsOutOfBounds) {
+  Persist persist;
+  EXPECT_FALSE(validate(persist));  // no path
+  persist.path = "relative";
+  EXPECT_FALSE(validate(persist));
+  persist.path = "/run/x.sock";
+  EXPECT_TRUE(validate(persist));
+  persist.orphan_ms = 0;
+  EXPECT_FALSE(validate(persist));
+  persist.orphan_ms = kMaxOrphanMs + 1;
+  EXPECT_FALSE(validate(persist));
+
+  Commit commit;
+  commit.record = "r";
+  EXPECT_FALSE(validate(commit));  // no sandbox
+  commit.id = 1;
+  EXPECT_TRUE(validate(commit));
+  commit.record.clear();
+  EXPECT_FALSE(validate(commit));
+  commit.record.assign(kMaxRecord, 'x');
+  EXPECT_TRUE(validate(commit));
+  EXPECT_LT(protocol::encode(commit).size(), kMaxMessage);
+  commit.record += 'x';
+  EXPECT_FALSE(validate(commit));
+}
+
+TEST(Persistence, AnotherBuildIsNamed) {
+  const Error error = build_mismatch("sandbox-agent", "9.9.9+0");
+  EXPECT_EQ(error.code(), ErrorCode::failed_precondition);
+  EXPECT_NE(error.message().find("sandbox-agent is build 9.9.9+0"), std::string::npos);
+  EXPECT_NE(error.message().find("reinstall"), std::string::npos);
+}
+
 }  // namespace
