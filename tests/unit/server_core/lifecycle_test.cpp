@@ -7,18 +7,19 @@ namespace {
 
 using namespace std::chrono_literals;
 using After = Lifecycle::After;
+constexpr auto kResumeGrace = 30s;
 
 const core::TimePoint kNow{100s};
 const WallTime kWall{1'000'000s};
 
 TEST(Lifecycle, WithoutTtlTheEndOfTheOnlySessionDestroys) {
-  Lifecycle life(0s);
+  Lifecycle life(0s, kResumeGrace);
   life.attach_v1(1);
   EXPECT_EQ(life.detach(1, SessionEnd::closed, kNow, kWall), After::destroy);
 }
 
 TEST(Lifecycle, WithTtlItWaitsAndAReconnectCallsItOff) {
-  Lifecycle life(60s);
+  Lifecycle life(60s, kResumeGrace);
   const auto first = life.attach_v1(1);
   EXPECT_FALSE(first.reconnected);
   EXPECT_FALSE(first.resumed);
@@ -35,7 +36,7 @@ TEST(Lifecycle, WithTtlItWaitsAndAReconnectCallsItOff) {
 }
 
 TEST(Lifecycle, OnlyTheCurrentV1SessionCounts) {
-  Lifecycle life(0s);
+  Lifecycle life(0s, kResumeGrace);
   life.attach_v1(1);
   const auto over = life.attach_v1(2);
   EXPECT_EQ(over.replaced, SessionNumber{1});
@@ -47,7 +48,7 @@ TEST(Lifecycle, OnlyTheCurrentV1SessionCounts) {
 }
 
 TEST(Lifecycle, EndsOnceHoweverOftenItIsTold) {
-  Lifecycle life(0s);
+  Lifecycle life(0s, kResumeGrace);
   life.attach_v2(1);
   EXPECT_EQ(life.detach(1, SessionEnd::closed, kNow, kWall), After::destroy);
   EXPECT_EQ(life.detach(1, SessionEnd::closed, kNow, kWall), After::nothing);
@@ -55,7 +56,7 @@ TEST(Lifecycle, EndsOnceHoweverOftenItIsTold) {
 }
 
 TEST(Lifecycle, ACutV2SessionMayComeBack) {
-  Lifecycle life(0s);
+  Lifecycle life(0s, kResumeGrace);
   life.attach_v2(1);
   EXPECT_EQ(life.detach(1, SessionEnd::cut, kNow, kWall), After::disconnect);
   EXPECT_EQ(life.deadline(), kNow + kResumeGrace);
@@ -65,7 +66,7 @@ TEST(Lifecycle, ACutV2SessionMayComeBack) {
 }
 
 TEST(Lifecycle, TheGraceOfACutSessionOutlastsACloseBesideIt) {
-  Lifecycle life(0s);
+  Lifecycle life(0s, kResumeGrace);
   life.attach_v2(1);
   life.attach_v1(2);
   EXPECT_EQ(life.detach(1, SessionEnd::cut, kNow, kWall), After::nothing);
@@ -74,20 +75,20 @@ TEST(Lifecycle, TheGraceOfACutSessionOutlastsACloseBesideIt) {
 }
 
 TEST(Lifecycle, TheLongerOfTtlAndGraceHolds) {
-  Lifecycle life(3600s);
+  Lifecycle life(3600s, kResumeGrace);
   life.attach_v2(1);
   EXPECT_EQ(life.detach(1, SessionEnd::cut, kNow, kWall), After::disconnect);
   EXPECT_EQ(life.deadline(), kNow + 3600s);
 }
 
 TEST(Lifecycle, AV1SessionThatBreaksIsLikeOneThatCloses) {
-  Lifecycle life(0s);
+  Lifecycle life(0s, kResumeGrace);
   life.attach_v1(1);
   EXPECT_EQ(life.detach(1, SessionEnd::cut, kNow, kWall), After::destroy);
 }
 
 TEST(Lifecycle, SeveralV2SessionsShareASandbox) {
-  Lifecycle life(0s);
+  Lifecycle life(0s, kResumeGrace);
   life.attach_v2(1);
   life.attach_v2(2);
   EXPECT_EQ(life.sessions(), 2u);
@@ -96,8 +97,8 @@ TEST(Lifecycle, SeveralV2SessionsShareASandbox) {
 }
 
 TEST(Lifecycle, ARestoredOneKeepsItsDeadline) {
-  Lifecycle life(60s);
-  life.restore(true, kWall, kNow + 5s, false);
+  Lifecycle life(60s, kResumeGrace);
+  life.restore(true, kWall, kNow + 5s, false, true);
   EXPECT_TRUE(life.disconnected());
   EXPECT_EQ(life.deadline(), kNow + 5s);
   const auto back = life.attach_v1(1);
@@ -107,9 +108,9 @@ TEST(Lifecycle, ARestoredOneKeepsItsDeadline) {
 }
 
 TEST(Lifecycle, OneThatNeverHadASessionWaitsForEver) {
-  Lifecycle life(60s);
+  Lifecycle life(60s, kResumeGrace);
   EXPECT_EQ(life.deadline(), core::TimePoint::max());
-  life.restore(false, {}, kNow, false);
+  life.restore(false, {}, kNow, false, false);
   EXPECT_FALSE(life.disconnected());
   EXPECT_EQ(life.deadline(), core::TimePoint::max());
 }
