@@ -143,8 +143,11 @@ struct Link::Impl final : session::SessionHandler {
       if (write_error) lose(*write_error);
       return;
     }
+    // Until the agent has said where it stands, an agent that forgot us may also just find our words out of place.
+    const bool resuming = reconnect && session.ready() && !session.online();
     if (auto fed = endpoint->receive(buffer.first(*got)); !fed) {
-      if (reconnect && fed.error().code() == ErrorCode::unavailable) renew(fed.error());
+      const ErrorCode code = fed.error().code();
+      if (reconnect && (code == ErrorCode::unavailable || (resuming && code == ErrorCode::protocol))) renew(fed.error());
       else fail(fed.error());
       return;
     }

@@ -157,9 +157,16 @@ TEST_F(Reconnects, BytesArriveOnceAndInOrderThroughCuts) {
   Collector call;
   link->with([&](session::Session& session) { call.open(session, Method::fs_read, "20000000"); });
   std::jthread cutting([&](std::stop_token stop) {
-    while (!stop.stop_requested()) {
-      std::this_thread::sleep_for(15ms);
+    // By progress, not by time: a slow machine must get somewhere between two cuts.
+    for (std::uint64_t next = 1'000'000; !stop.stop_requested();) {
+      std::uint64_t now = 0;
+      link->with([&](session::Session&) { now = call.bytes; });
+      if (now < next) {
+        std::this_thread::sleep_for(1ms);
+        continue;
+      }
       agent->cut();
+      next = now + 1'000'000;
     }
   });
   auto done = link->wait_until([&] { return call.finished; }, in(60s));
