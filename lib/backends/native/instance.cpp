@@ -200,7 +200,10 @@ Error NativeInstance::explain(Error seen) {
 }
 
 Result<void> NativeInstance::greet(TimePoint deadline) {
-  const std::string hello = protocol::encode(protocol::Hello());
+  protocol::Hello greeting;
+  greeting.software = "sandbox-launcher-probe";
+  greeting.max_frame = protocol::kMinMaxFrame;
+  const std::string hello = protocol::encode(greeting);
   protocol::FrameHeader header;
   header.length = static_cast<std::uint32_t>(hello.size());
   std::string packet(protocol::kFrameHeader, '\0');
