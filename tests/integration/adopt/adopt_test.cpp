@@ -415,7 +415,7 @@ TEST_F(Adopt, SealedSandboxesToo) {
 
 TEST_F(Adopt, AHundredQuickly) {
   StateDirectory state;
-  Keeper keeper(state.path(), 100);
+  Keeper keeper(state.path(), 100, 60s, "quiet");
   const auto made = keeper.ready();
   keeper.kill();
   const auto start = std::chrono::steady_clock::now();

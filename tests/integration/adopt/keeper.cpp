@@ -1,6 +1,7 @@
-// A program with a persistent runtime, for tests that kill it: keeper STATE_DIRECTORY COUNT ORPHAN_MS [load|leave|pause].
+// A program with a persistent runtime, for tests that kill it: keeper STATE_DIRECTORY COUNT ORPHAN_MS [load|leave|pause|quiet].
 // Makes COUNT sandboxes with a file, a variable and a process that goes on in each; prints their ids, "ready", and waits
-// for its end. load: makes, uses and drops more of them all the while. leave: leaves as soon as a line is read.
+// for its end. load: makes, uses and drops more of them all the while. leave: leaves as soon as a line is read. quiet: without
+// the process.
 #include <signal.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -28,7 +29,9 @@ int main(int argc, char** argv) {
     boxes.push_back(runtime.create(sandbox::SandboxSpec().env("NUMBER", number)).value());
     boxes.back().fs().write("/root/f", "file " + number).value();
     boxes.back().env().set("LATER", "set").value();
-    boxes.back().process().spawn("echo started > /tmp/s; setsid sh -c 'while :; do date +%s%N > /tmp/beat; sleep 0.02; done' >/dev/null 2>&1 &").value().wait().value();
+    if (mode == "quiet") continue;
+    boxes.back().process().spawn(
+        "setsid sh -c 'while :; do date +%s%N > /tmp/beat; sleep 0.02; done' >/dev/null 2>&1 &").value().wait().value();
   }
   if (mode == "pause" && !boxes.empty()) boxes.front().pause().value();
   for (const auto& box : boxes) std::cout << box.id() << std::endl;
