@@ -142,13 +142,20 @@ std::size_t sockets(const StateDirectory& state) {
   return count;
 }
 
-/// Whether the process in it still writes its beat.
+/// Whether the process in it still writes its beat: two different ones are seen. It may not have come to its first yet,
+/// and between truncating and writing the file is empty.
 bool beats(Sandbox& box) {
-  const auto first = box.fs().read("/tmp/beat");
+  Bytes first;
   const auto end = std::chrono::steady_clock::now() + 5s;
-  while (first && std::chrono::steady_clock::now() < end) {
+  while (std::chrono::steady_clock::now() < end) {
     const auto now = box.fs().read("/tmp/beat");
-    if (now && *now != *first && !now->empty()) return true;
+    if (now && !now->empty()) {
+      if (first.empty()) first = *now;
+      else if (*now != first) return true;
+    } else if (!now && now.error().code() != ErrorCode::not_found) {
+      ADD_FAILURE() << now.error().to_string();
+      return false;
+    }
     std::this_thread::sleep_for(10ms);  // polling interval
   }
   return false;
