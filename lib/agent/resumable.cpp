@@ -131,7 +131,7 @@ void ResumableSessions::end(Entry& entry) {
   entry.server->close(Error(ErrorCode::unavailable, "the session is over"));
   const auto found = entries_.find(entry.id);
   // Not freed here: the server may be on the stack.
-  agent_.loop().defer([gone = std::shared_ptr<Entry>(std::move(found->second))] {});
+  retired_.add(std::move(found->second));
   entries_.erase(found);
 }
 

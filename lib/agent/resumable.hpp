@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "agent/retired.hpp"
 #include "agent/server.hpp"
 
 /// Nested v2 sessions that outlive the streams which carry them: docs/PROTOCOL.md, "Resume".
@@ -58,7 +59,7 @@ class ResumableSessions {
     virtual void replaced() = 0;
   };
 
-  explicit ResumableSessions(Agent& agent) : agent_(agent) {}
+  explicit ResumableSessions(Agent& agent) : agent_(agent), retired_(agent.loop()) {}
   ~ResumableSessions();
   ResumableSessions(const ResumableSessions&) = delete;
 
@@ -90,6 +91,7 @@ class ResumableSessions {
   std::unordered_map<std::string, std::unique_ptr<Entry>> entries_;
   std::list<Entry*> waiting_;             ///< longest first
   std::unordered_map<Carrier*, Entry*> carried_;
+  Retired retired_;                       ///< ended: their servers may be on the stack; last, see the destructor
 };
 
 }  // namespace sandbox::agent

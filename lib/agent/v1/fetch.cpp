@@ -301,7 +301,7 @@ class Fetch final : private ChildListener, private session::StreamHandler {
   std::size_t input_at_ = 0;
 };
 
-Fetches::Fetches(State& state) : state_(state) {}
+Fetches::Fetches(State& state) : state_(state), retired_(state.loop()) {}
 Fetches::~Fetches() = default;
 
 void Fetches::fetch(const Request& request) {
@@ -325,7 +325,7 @@ void Fetches::ended(Fetch& fetch) {
   const auto found = running_.find(&fetch);
   if (found == running_.end()) return;
   // Not freed here: one of its members is on the stack.
-  state_.loop().defer([gone = std::shared_ptr<Fetch>(std::move(found->second))] {});
+  retired_.add(std::move(found->second));
   running_.erase(found);
 }
 

@@ -3,6 +3,7 @@
 #include <memory>
 #include <unordered_map>
 
+#include "agent/retired.hpp"
 #include "agent/v1/connection.hpp"
 
 /// net.fetch: HTTP from inside the sandbox, never to addresses of this host or of private networks, whatever a name
@@ -34,6 +35,7 @@ class Fetches {
   State& state_;
   bool permit_internal_ = false;
   std::unordered_map<Fetch*, std::unique_ptr<Fetch>> running_;
+  Retired retired_;
 };
 
 }  // namespace sandbox::agent::v1

@@ -106,7 +106,13 @@ constexpr Method kMethods[] = {
 
 }  // namespace
 
-State::State(Agent& agent) : agent_(agent), paths_(Paths::from(agent.environment())), loopback_(agent), programs_(*this), fetches_(*this) {}
+State::State(Agent& agent)
+    : agent_(agent),
+      paths_(Paths::from(agent.environment())),
+      retired_(agent.loop()),
+      loopback_(agent),
+      programs_(*this),
+      fetches_(*this) {}
 
 State::~State() {
   if (attachment_) attachment_->replaced();
@@ -140,7 +146,7 @@ void State::detach(Attachment& attachment) {
   detached_at_ = unix_now();
   auto unsent = connection_->take_unsent();
   // Not freed here: one of its members may be on the stack.
-  loop().defer([gone = std::shared_ptr<Connection>(std::move(connection_))] {});
+  retired_.add(std::move(connection_));
   for (auto& notice : unsent) keep(std::move(notice));
 }
 
@@ -208,7 +214,7 @@ void State::hold(std::shared_ptr<void> job) {
 void State::release(const void* job) {
   const auto found = jobs_.find(job);
   if (found == jobs_.end()) return;
-  loop().defer([gone = std::move(found->second)] {});
+  retired_.add(std::move(found->second));
   jobs_.erase(found);
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "agent/retired.hpp"
 #include "agent/v1/connection.hpp"
 #include "agent/v1/fetch.hpp"
 #include "agent/v1/loopback.hpp"
@@ -68,6 +69,7 @@ class State {
   Paths paths_;
   std::map<std::string, std::string, std::less<>> environment_;
   std::unordered_map<const void*, std::shared_ptr<void>> jobs_;   ///< before the loopback: its handlers outlive it
+  Retired retired_;                                               ///< jobs and connections that are over
   Loopback loopback_;
   Programs programs_;
   Fetches fetches_;

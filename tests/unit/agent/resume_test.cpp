@@ -24,6 +24,8 @@ class Traveller : public session::SessionHandler {
   }
   ~Traveller() override {
     drop(End::cancel);
+    // Streams of transports that were dropped may still be open, and the outer session outlives us.
+    for (const auto& transport : transports_) harness_.client->session.detach(transport->id);
     harness_.loop.remove_hook(hook_);
   }
 
@@ -289,6 +291,7 @@ std::string answered_by(Harness& harness, const std::string& id, bool sealed) {
   }, 5s);
   outer.cancel(stream.id);
   harness.run_until([&] { return stream.end.has_value(); }, 5s);
+  outer.detach(stream.id);
   return peer.answered;
 }
 
