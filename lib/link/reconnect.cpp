@@ -68,12 +68,13 @@ void Link::Impl::renew(const Error& why) {
   const Error lost = Error(ErrorCode::unavailable, "the agent lost the session").with_retry(Retry::now).with_cause(why);
   lost.ignore("told to every stream");
   session.fail(lost);
+  lose(Error(ErrorCode::unavailable, "the agent does not know the session any more"));
+  // Behind lose(), which tells the session it had until now; the next transport is the new one's first.
   session::Options fresh = options;
   fresh.first_stream = first;
   session = session::Session(session::Role::client, std::move(fresh), *this);
   begun = false;
   ++renewals;
-  lose(Error(ErrorCode::unavailable, "the agent does not know the session any more"));
 }
 
 void Link::Impl::send_pings() {

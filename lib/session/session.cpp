@@ -710,12 +710,13 @@ void Session::Impl::count_frame() {
 /// The header is complete: may this frame come now?
 Result<void> Session::Impl::begin_frame() {
   if (!heard_hello_) {
-    if (frame_.type != FrameType::hello) return broken("the first frame is not a hello");
+    // Who refuses us may do so without an introduction.
+    if (frame_.type != FrameType::hello && frame_.type != FrameType::goaway) return broken("the first frame is not a hello");
     return {};
   }
   if (frame_.type == FrameType::hello) return broken("a second hello");
   if (!heard_resume_) {
-    if (frame_.type != FrameType::resume) return broken("the second frame is not a resume");
+    if (frame_.type != FrameType::resume && frame_.type != FrameType::goaway) return broken("the second frame is not a resume");
     return {};
   }
   if (frame_.type == FrameType::resume) return broken("unexpected resume");
@@ -863,6 +864,11 @@ Result<void> Session::Impl::handle(ByteView payload) {
     case FrameType::resume: return acknowledge(frame_.offset, true);
     case FrameType::goaway: {
       SANDBOX_TRY(const protocol::End end, protocol::decode<protocol::End>(payload));
+      // Whatever an agent says instead of where it stands: it is not the one that knew the session.
+      if (role_ == Role::client && ready_ && !heard_resume_) {
+        fail(Error(ErrorCode::unavailable, "the peer lost the session").with_retry(Retry::now).with_cause(error_of(end)), false);
+        return {};
+      }
       fail(end.code == 0 ? Error(ErrorCode::unavailable, "the peer closed the session") : error_of(end), false);
       return {};
     }
@@ -877,7 +883,7 @@ Result<void> Session::Impl::handle_hello(ByteView payload) {
   heard_hello_ = true;
   if (ready_) {
     const std::string& ours = role_ == Role::agent ? options_.hello.session_id : peer_.session_id;
-    if (hello.session_id != ours) return Error(ErrorCode::unavailable, "the peer lost the session");
+    if (hello.session_id != ours) return Error(ErrorCode::unavailable, "the peer lost the session").with_retry(Retry::now);
     return {};
   }
   peer_ = std::move(hello);
