@@ -44,7 +44,8 @@ void reload(server::Service& service, server::Log& log, const std::string& path)
   }
 }
 
-/// Serves until SIGTERM or SIGINT, which end the sandboxes, or SIGQUIT, which leaves them for the next daemon.
+/// Serves until SIGINT, which ends the sandboxes, SIGQUIT, which leaves them for the next daemon, or SIGTERM, which does
+/// what server.keep_sandboxes_on_stop says at that time.
 server::Leave serve(server::Service& service, server::Log& log, const std::string& path, const sandbox::core::UniqueFd& signals) {
   std::optional<sandboxd::FileWatch> watch;
   if (!path.empty()) watch = sandboxd::FileWatch::on(path);
@@ -63,7 +64,8 @@ server::Leave serve(server::Service& service, server::Log& log, const std::strin
     if (::read(signals.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) continue;
     if (info.ssi_signo != SIGHUP) {
       log.info("stopping", {{"signal", info.ssi_signo}});
-      return info.ssi_signo == SIGQUIT ? server::Leave::keep : server::Leave::destroy;
+      const bool keep = info.ssi_signo == SIGQUIT || (info.ssi_signo == SIGTERM && service.config().server.keep_sandboxes_on_stop);
+      return keep ? server::Leave::keep : server::Leave::destroy;
     }
     sandboxd::notify("RELOADING=1");
     reload(service, log, path);
