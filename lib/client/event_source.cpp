@@ -67,10 +67,10 @@ Result<std::unique_ptr<EventSource>> EventSource::open(std::shared_ptr<ClientSta
 
 Result<void> EventSource::connect(core::TimePoint deadline) {
   http::Request request;
-  request.target = "/events";
+  // In the header 0 means none, from now on; in the query it means everything.
+  request.target = last_ == 0 ? "/events?after=0" : "/events";
   SANDBOX_TRY(request.headers, client_->credentials("GET", request.target));
   request.headers.add("Accept", "text/event-stream");
-  // 0 would mean none: the daemon counts from 1.
   if (last_ && *last_ > 0) request.headers.add("Last-Event-ID", std::to_string(*last_));
   SANDBOX_TRY(std::shared_ptr<http::ResponseStream> stream, client_->http().open_stream(request, deadline));
   if (const unsigned status = stream->head().status; status != 200) {

@@ -49,10 +49,9 @@ std::string EventLog::history(std::uint64_t after, std::uint64_t limit, std::str
 std::unique_ptr<EventLog::Subscription> EventLog::subscribe(std::string identity, std::optional<std::uint64_t> after,
                                                             std::function<void()> wake) {
   if (subscribers_.size() >= kMaxSubscribers) return nullptr;
-  const bool replay = after.value_or(0) > 0;
-  const std::uint64_t next = replay && *after <= last_ ? *after + 1 : last_ + 1;
+  const std::uint64_t next = std::min(after.value_or(last_), last_) + 1;
   auto made = std::unique_ptr<Subscription>(new Subscription(*this, std::move(identity), next, std::move(wake)));
-  if (replay && *after > last_) made->lost_after_ = *after;
+  if (after && *after > last_) made->lost_after_ = *after;
   return made;
 }
 

@@ -42,8 +42,9 @@ class EventLog {
   /// everybody's.
   std::string history(std::uint64_t after, std::uint64_t limit, std::string_view identity) const;
 
-  /// Follows the log, from the events after `after` on, or from now on when that is absent or 0. `wake` is called, from
-  /// publish(), when there is something to take and everything before was taken; it must not call the log. Null: there are kMaxSubscribers.
+  /// Follows the log, from the events after `after` on (0: from the first there is), or from now on when that is absent.
+  /// `wake` is called, from publish(), when there is something to take and everything before was taken; it must not call
+  /// the log. Null: there are kMaxSubscribers.
   std::unique_ptr<Subscription> subscribe(std::string identity, std::optional<std::uint64_t> after, std::function<void()> wake);
   std::size_t subscribers() const noexcept { return subscribers_.size(); }
 

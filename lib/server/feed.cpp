@@ -67,7 +67,15 @@ void Core::events(const ExchangePtr& exchange, const Caller& caller) {
   // A tenant sees its own; anybody else may ask for one.
   std::string identity = caller.identity.empty() ? request.query_value("identity").value_or("") : caller.identity;
   std::optional<std::uint64_t> after;
-  if (const std::string* id = request.headers.find("Last-Event-ID")) after = core::parse_number<std::uint64_t>(*id);
+  if (const auto first = request.query_value("after"); first && !first->empty()) {
+    const auto query = read_history_query(*first, std::nullopt);
+    if (!query) return refuse(*exchange, 400, ErrorCode::invalid_argument, query.error().message());
+    after = query->after;
+  }
+  // A browser's reconnection goes on where it was, whatever its address says. 0 has always meant: from now on.
+  if (const std::string* id = request.headers.find("Last-Event-ID")) {
+    if (const auto seen = core::parse_number<std::uint64_t>(*id); seen && *seen > 0) after = seen;
+  }
   if (leaves_.events->subscribers() >= EventLog::kMaxSubscribers)
     return refuse(*exchange, 503, ErrorCode::resource_exhausted, "too many event subscribers", 2);
   http::Response head;

@@ -86,6 +86,20 @@ TEST(EventSubscription, ReplaysWithoutDuplicates) {
   EXPECT_EQ(reader->take(), "");
 }
 
+TEST(EventSubscription, After0IsFromTheFirst) {
+  EventLog log;
+  add(log);
+  add(log);
+  auto reader = log.subscribe("", 0, [] {});
+  const std::string text = reader->take();
+  EXPECT_EQ(text.find("id: 1\n"), 0u);
+  EXPECT_EQ(count(text, "id: "), 2u);
+
+  EventLog restarted(2);
+  auto later = restarted.subscribe("", 0, [] {});
+  EXPECT_EQ(later->take().find("event: events.gap\ndata: {\"after_id\":0,"), 0u);
+}
+
 TEST(EventSubscription, ASlowReaderIsToldWhatItMissed) {
   EventLog log(0, 4);
   auto reader = log.subscribe("", std::nullopt, [] {});
