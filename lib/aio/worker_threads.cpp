@@ -17,24 +17,25 @@ std::thread start_thread(const std::string& name, std::function<void()> body) {
 
 bool WorkerThreads::post(std::function<void()> task) {
   {
-    std::lock_guard lock(mutex_);
-    if (stopping_) return false;
-    tasks_.push_back(std::move(task));
-    if (tasks_.size() > idle_ && threads_.size() < most_) threads_.push_back(start_thread(name_, [this] { run(); }));
+    std::lock_guard lock(shared_->mutex);
+    if (shared_->stopping) return false;
+    shared_->tasks.push_back(std::move(task));
+    if (shared_->tasks.size() > shared_->idle && threads_.size() < most_)
+      threads_.push_back(start_thread(name_, [shared = shared_] { run(*shared); }));
   }
-  changed_.notify_one();
+  shared_->changed.notify_one();
   return true;
 }
 
-void WorkerThreads::run() {
-  std::unique_lock lock(mutex_);
+void WorkerThreads::run(Shared& shared) {
+  std::unique_lock lock(shared.mutex);
   for (;;) {
-    ++idle_;
-    changed_.wait(lock, [&] { return stopping_ || !tasks_.empty(); });
-    --idle_;
-    if (tasks_.empty()) return;
-    std::function<void()> task = std::move(tasks_.front());
-    tasks_.pop_front();
+    ++shared.idle;
+    shared.changed.wait(lock, [&] { return shared.stopping || !shared.tasks.empty(); });
+    --shared.idle;
+    if (shared.tasks.empty()) return;
+    std::function<void()> task = std::move(shared.tasks.front());
+    shared.tasks.pop_front();
     lock.unlock();
     task();
     task = nullptr;  // what it captured may be released last here, without the lock
@@ -45,11 +46,11 @@ void WorkerThreads::run() {
 void WorkerThreads::stop() {
   std::vector<std::thread> threads;
   {
-    std::lock_guard lock(mutex_);
-    stopping_ = true;
+    std::lock_guard lock(shared_->mutex);
+    shared_->stopping = true;
     threads.swap(threads_);
   }
-  changed_.notify_all();
+  shared_->changed.notify_all();
   for (std::thread& thread : threads) {
     if (thread.get_id() == std::this_thread::get_id()) thread.detach();
     else thread.join();

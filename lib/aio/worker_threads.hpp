@@ -3,6 +3,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -19,20 +20,25 @@ class WorkerThreads {
 
   /// Tasks must not throw. After stop() the task is dropped and false returned.
   bool post(std::function<void()> task);
-  /// Runs what was posted, then ends the threads. Called on one of them it only tells them to end.
+  /// Runs what was posted, then ends the threads. Called on one of them, and so is the destructor, it waits for the others;
+  /// the caller's own ends by itself, after what is still queued.
   void stop();
 
  private:
-  void run();
+  /// What the threads need; the last of them may outlive this object.
+  struct Shared {
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::deque<std::function<void()>> tasks;
+    unsigned idle = 0;
+    bool stopping = false;
+  };
+  static void run(Shared& shared);
 
   const std::string name_;
   const unsigned most_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::function<void()>> tasks_;
-  std::vector<std::thread> threads_;
-  unsigned idle_ = 0;
-  bool stopping_ = false;
+  const std::shared_ptr<Shared> shared_ = std::make_shared<Shared>();
+  std::vector<std::thread> threads_;  ///< under the mutex
 };
 
 /// A thread of ours: named, with every signal blocked, since signals are the embedder's business.

@@ -41,9 +41,11 @@ ClientState::ClientState(std::unique_ptr<http::Client> http, ClientOptions optio
     : options_(std::move(options)), http_(std::move(http)) {}
 
 ClientState::~ClientState() {
-  // Nobody holds this any more, so what is still queued finds nothing to do.
+  // Nobody holds this any more, so what is still queued finds nothing to do. When this returns no thread of ours runs, or
+  // a program's exit would pull the libraries away from under it. (On one of them, that one ends on its own.)
   creators_.stop();
   dialers_.stop();
+  reactor_.stop();
 }
 
 Result<std::shared_ptr<ClientState>> ClientState::open(const std::string& endpoint, ClientOptions options) {
@@ -163,9 +165,10 @@ std::shared_ptr<link::Link> ClientState::open_link(const std::string& id, bool s
   session.compress = options_.is_compressed();
   link::Reconnect reconnect;
   reconnect.window = options_.reconnect();
-  reconnect.dial = [weak = weak_from_this(), id, sealed, pin](core::TimePoint deadline, std::optional<Fingerprint> known,
-                                                              link::Reconnect::Done done) {
-    if (const auto self = weak.lock()) self->dial(id, sealed, known ? known : pin, deadline, std::move(done));
+  // Not held while it runs: then the reactor's thread might be the last to let go. A destructor elsewhere waits for it.
+  reconnect.dial = [this, weak = weak_from_this(), id, sealed, pin](core::TimePoint deadline, std::optional<Fingerprint> known,
+                                                                    link::Reconnect::Done done) {
+    if (!weak.expired()) dial(id, sealed, known ? known : pin, deadline, std::move(done));
   };
   return link::Link::make(std::move(reconnect), std::move(session), reactor_);
 }
@@ -195,12 +198,10 @@ void ClientState::dial(const std::string& id, bool sealed, std::optional<Fingerp
     return transport;
   };
   auto shared = std::make_shared<link::Reconnect::Done>(std::move(done));
-  dialers_.post([weak = weak_from_this(), id, sealed, known, deadline, connect, shared] {
-    auto self = weak.lock();
-    if (!self) return;  // nobody waits
-    (*shared)(connect(*self, id, sealed, known, deadline));
-    auto& context = self->reactor_.context();
-    boost::asio::post(context, [self = std::move(self)] {});
+  // Not held: the destructor waits for this, or is called by `done`, behind which nothing is touched.
+  dialers_.post([this, weak = weak_from_this(), id, sealed, known, deadline, connect, shared] {
+    if (weak.expired()) return;  // nobody waits
+    (*shared)(connect(*this, id, sealed, known, deadline));
   });
 }
 

@@ -11,7 +11,7 @@ SANDBOXD = os.environ.get('SANDBOXD', str(pathlib.Path(sbx.SBX).resolve().parent
 
 
 class Daemon:
-    def __init__(self, extra=''):
+    def __init__(self, extra='', server=''):
         self.folder = tempfile.TemporaryDirectory(prefix='sbxd-')
         self.path = pathlib.Path(self.folder.name)
         self.socket = self.path / 'sock'
@@ -20,6 +20,7 @@ class Daemon:
 [server]
 socket = "{self.socket}"
 data_dir = "{self.path}/data"
+{server}
 [limits]
 create_rate_limit = 0
 max_cpu = 64.0
@@ -40,6 +41,9 @@ storage = "32m"
 format = "text"
 {extra}''')
         self.log = open(self.path / 'log', 'wb')
+        self.start()
+
+    def start(self):
         self.process = subprocess.Popen([SANDBOXD, '--config', str(self.path / 'config.toml')], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log)
         if not sbx.wait_until(lambda: self.answers() or self.process.poll() is not None, 30) or self.process.poll() is not None:
@@ -51,15 +55,19 @@ format = "text"
     def text(self):
         return (self.path / 'log').read_text(errors='replace')[-4000:]
 
-    def stop(self):
+    def end(self, number=signal.SIGTERM):
+        """Ends the process; start() begins another one with the same files."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(number)
             try:
                 self.process.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
                 raise AssertionError('sandboxd did not stop:\n' + self.text()) from None
+
+    def stop(self):
+        self.end(signal.SIGINT)  # whatever is left goes with it
         self.log.close()
         self.folder.cleanup()
 
@@ -67,10 +75,11 @@ format = "text"
 class DaemonCase(sbx.Case):
     """One daemon for the class; `self.sbx(…)` talks to it, `self.box()` makes a sandbox that the test's end removes."""
     extra = ''
+    server = ''  # lines of [server]
 
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Daemon(cls.extra)
+        cls.daemon = Daemon(cls.extra, cls.server)
         cls.addClassCleanup(cls.daemon.stop)
 
     def sbx(self, *arguments, **more):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tarfile
 import tempfile
+import threading
 import unittest
 
 import sbx
@@ -266,15 +267,28 @@ class Daemonwide(DaemonCase):
         self.assertNotIn(box.encode(), self.ok('events', '--past', '--since', str(last)))
 
     def test_events_as_they_happen_until_ctrl_c(self):
+        before = self.box()
         process = subprocess.Popen([sbx.SBX, 'events', '--json', '--since', '0', '--endpoint', self.daemon.endpoint],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        # Whatever fails here, the reader below sees the end instead of waiting for ever.
+        killer = threading.Timer(40, process.kill)
+        killer.start()
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.addCleanup(killer.cancel)
+
+        def next_of(box, kind):
+            for line in process.stdout:
+                event = json.loads(line)
+                if (event['sandbox_id'], event['type']) == (box, kind):
+                    return
+            self.fail(f'{kind} of {box} did not come')
+
+        next_of(before, 'sandbox.created')  # there before anybody asked
         box = self.box()
-        while json.loads(process.stdout.readline())['sandbox_id'] != box:
-            pass
+        next_of(box, 'sandbox.created')
         self.ok('rm', box)
-        event = json.loads(process.stdout.readline())
-        while event['type'] != 'sandbox.destroyed':
-            event = json.loads(process.stdout.readline())
+        next_of(box, 'sandbox.destroyed')
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
         self.assertEqual((process.returncode, err), (130, b''))
@@ -301,6 +315,20 @@ class Daemonwide(DaemonCase):
         out = self.ok('__complete', '--', 'exec', 'sbx-').decode()
         self.assertIn(box, out)
         self.assertIn('small', self.ok('__complete', '--', 'create', '--profile', '').decode())
+
+
+class KeepsOnStop(DaemonCase):
+    server = 'keep_sandboxes_on_stop = true'
+
+    def test_sigterm_leaves_them_and_sigint_does_not(self):
+        box = self.box()
+        self.ok('exec', box, 'echo kept > /root/kept')
+        self.daemon.end(signal.SIGTERM)
+        self.daemon.start()
+        self.assertEqual(self.ok('exec', box, 'cat /root/kept'), b'kept\n')
+        self.daemon.end(signal.SIGINT)
+        self.daemon.start()
+        self.assertEqual(json.loads(self.ok('ls', '--json')), [])
 
 
 class Tenants(DaemonCase):

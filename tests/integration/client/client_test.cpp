@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <future>
 
 #include <boost/asio/use_future.hpp>
@@ -99,6 +100,44 @@ TEST_F(Clients, EventsTellOfCreationAndDestruction) {
   EXPECT_EQ(waiting.wait_for(50ms), std::future_status::timeout);
   events.cancel();
   EXPECT_CODE(ErrorCode::cancelled, waiting.get());
+}
+
+TEST_F(Clients, EventsAfter0BeginWithTheFirst) {
+  std::string id;
+  {
+    Sandbox b = client().create().value();
+    id = b.id();
+  }
+  EventStream events = client().events(0).value();
+  for (;;) {
+    const auto event = events.next(20s);
+    ASSERT_TRUE(event) << event.error().to_string();
+    ASSERT_TRUE(*event) << "nothing for 20 s";
+    if ((*event)->sandbox_id != id) continue;
+    EXPECT_EQ((*event)->type, "sandbox.created");
+    break;
+  }
+}
+
+/// A program may return from main() right behind: a thread that still ran would do so while the libraries are taken down.
+TEST_F(Clients, NoThreadIsLeftWhenTheLastHandleIsGone) {
+  const auto threads = [] {
+    std::size_t count = 0;
+    for ([[maybe_unused]] const auto& each : std::filesystem::directory_iterator("/proc/self/task")) ++count;
+    return count;
+  };
+  const auto before = threads();
+  for (int i = 0; i < 30; ++i) {
+    std::string id;
+    {
+      Client other = Client::connect(daemon().url()).value();
+      Sandbox b = other.create(CreateRequest().ttl(60s)).value();
+      id = b.id();
+      EXPECT_OK(b.detach());  // its session is still being connected
+    }
+    EXPECT_EQ(threads(), before);
+    EXPECT_OK(client().remove(id));
+  }
 }
 
 TEST_F(Clients, AsyncCreateCompletesWithAHandle) {
