@@ -564,7 +564,8 @@ ByteView Session::Impl::output() {
     offered_ = Offered::control;
     return as_bytes(std::string_view(control_).substr(control_position_));
   }
-  if (error_ || resuming_ || !ready_tx_ || !may_send_data()) return {};
+  // While held, too: an input's end needs no credit, and would overtake the OPEN of its stream.
+  if (error_ || resuming_ || holding() || !ready_tx_ || !may_send_data()) return {};
   prepare(*ready_tx_);
   offered_ = Offered::next;
   return ready_tx_->head->frame();

@@ -240,6 +240,7 @@ TEST(Resume, AHeldSessionSendsOnlyItsHelloBeforeThePeers) {
   RecordingStream stream;
   pair.open(stream);
   pair.client.send_message(stream.id, "early");
+  pair.client.send(stream.id, Channel::in, {}, true);  // needs no credit
   const auto sent = frames_in(drain(pair.client));
   ASSERT_EQ(sent.size(), 1u);
   EXPECT_EQ(sent[0].header.type, FrameType::hello);
