@@ -65,7 +65,8 @@ class Sandbox {
   Result<TemplateInfo> save_template(std::string label);
   /// Limits and locks that this host does not enforce, one line each; empty unless allow::unenforced_limits.
   const std::vector<std::string>& unenforced() const noexcept;
-  /// Kills everything inside and frees everything on the host. When it returns nothing is left.
+  /// Kills everything inside. When it returns nothing of it runs any more; what it held on the host is given back within
+  /// milliseconds behind it.
   Result<void> close();
   bool closed() const noexcept;
   /// Gives up the handle without destroying the sandbox, which goes on under its ttl; Client::open() finds it again.
