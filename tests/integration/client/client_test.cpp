@@ -1,5 +1,6 @@
 #include <filesystem>
 #include <future>
+#include <thread>
 
 #include <boost/asio/use_future.hpp>
 
@@ -135,6 +136,9 @@ TEST_F(Clients, NoThreadIsLeftWhenTheLastHandleIsGone) {
       id = b.id();
       EXPECT_OK(b.detach());  // its session is still being connected
     }
+    // A thread that was joined may still be on its way out of /proc.
+    for (const auto start = std::chrono::steady_clock::now(); threads() != before && std::chrono::steady_clock::now() - start < 2s;)
+      std::this_thread::yield();
     EXPECT_EQ(threads(), before);
     EXPECT_OK(client().remove(id));
   }
