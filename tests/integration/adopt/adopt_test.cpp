@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/eventually.hpp"
 #include "support/ledger.hpp"
 #include "support/live_runtime.hpp"
 
@@ -233,9 +234,7 @@ TEST_F(Adopt, WhatWasNotHandedOutEndsWithItsMaker) {
   keeper.ready();
   keeper.kill();
   // Its pool's three members end although nobody comes; the one that was handed out stays.
-  const auto end = std::chrono::steady_clock::now() + 5s;
-  while (agents() != 1 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);  // polling interval
-  EXPECT_EQ(agents(), 1u);
+  EXPECT_TRUE(eventually([&] { return agents() == 1; })) << agents();
   Runtime runtime = Runtime::open(persistent(state)).value();
   EXPECT_EQ(runtime.adopted().sandboxes.size(), 1u);
   EXPECT_OK(runtime.close());
@@ -278,8 +277,7 @@ TEST_F(Adopt, HowASandboxEndedMeanwhileIsTold) {
   Keeper keeper(state.path(), 2);
   const auto made = keeper.ready();
   keeper.kill();
-  const auto end = std::chrono::steady_clock::now() + 5s;
-  while (agents() != 2 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);  // polling interval
+  ASSERT_TRUE(eventually([&] { return agents() == 2; })) << agents();
   for (const auto& [pid, name] : descendants(::getpid())) {
     if (name.find(kAgentName) == name.npos) continue;
     ::kill(pid, SIGKILL);
@@ -348,8 +346,7 @@ TEST_F(Adopt, AnotherUserIsTurnedAway) {
   keeper.ready();
   keeper.kill();
   // The launcher without a sandbox ends; the other one is who is asked.
-  const auto end = std::chrono::steady_clock::now() + 5s;
-  while (sockets(state) != 1 && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(5ms);  // polling interval
+  ASSERT_TRUE(eventually([&] { return sockets(state) == 1; })) << sockets(state);
   const std::string path = socket_path(state);
   ASSERT_FALSE(path.empty());
   const pid_t child = ::fork();
@@ -390,11 +387,11 @@ TEST_F(Adopt, ALauncherThatWasKilledLeavesOnlyAFile) {
   keeper.kill();
   for (const auto& [pid, name] : family)
     if (name.find("sandbox-launch") != name.npos) ::kill(pid, SIGKILL);
-  while (agents() != 0) {
+  ASSERT_TRUE(eventually([&] {
     while (::waitpid(-1, nullptr, WNOHANG) > 0) {
     }
-    std::this_thread::sleep_for(5ms);  // polling interval
-  }
+    return agents() == 0;
+  }));
   Runtime runtime = Runtime::open(persistent(state)).value();
   EXPECT_TRUE(runtime.adopted().sandboxes.empty());
   EXPECT_TRUE(runtime.create().value().process().exec("true").value().ok());

@@ -13,6 +13,7 @@
 #include <vector>
 #include <mutex>
 
+#include "support/eventually.hpp"
 #include "support/ledger.hpp"
 #include "support/live_runtime.hpp"
 
@@ -65,14 +66,16 @@ class Child {
 
 /// Those of `family` that still exist after `limit`: once their parent is dead they are nobody's descendants.
 std::string survivors(const std::map<int, std::string>& family, std::chrono::milliseconds limit) {
-  const auto start = std::chrono::steady_clock::now();
-  for (;;) {
-    std::string left;
-    for (const auto& [pid, name] : family)
-      if (::kill(pid, 0) == 0) left += std::to_string(pid) + " " + name + "; ";
-    if (left.empty() || std::chrono::steady_clock::now() - start > limit) return left;
-    std::this_thread::sleep_for(1ms);  // polling interval
-  }
+  std::string left;
+  eventually(
+      [&] {
+        left.clear();
+        for (const auto& [pid, name] : family)
+          if (::kill(pid, 0) == 0) left += std::to_string(pid) + " " + name + "; ";
+        return left.empty();
+      },
+      limit);
+  return left;
 }
 
 std::string embedder() { return std::filesystem::read_symlink("/proc/self/exe").parent_path() / "embedder"; }

@@ -19,6 +19,7 @@
 
 #include "os/syscalls.hpp"
 #include "session/session.hpp"
+#include "support/eventually.hpp"
 #include "support/ledger.hpp"
 
 namespace {
@@ -26,6 +27,7 @@ namespace {
 using namespace sandbox;
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
+using sandbox::testing::eventually;
 
 core::TimePoint in(std::chrono::milliseconds time) { return core::SteadyClock::now() + time; }
 
@@ -148,7 +150,7 @@ TEST_F(Native, CreateAndDestroyLeaveNothing) {
   for (int i = 0; i < 20; ++i) create(*kind)->destroy().value();
   // Backlogs are refilled by as many as were taken; cgroup directories carry new numbers, so compare how many.
   std::string difference;
-  for (const auto end = in(3s); core::SteadyClock::now() < end; std::this_thread::sleep_for(5ms)) {
+  eventually([&] {
     const auto after = sandbox::testing::Ledger::take();
     difference.clear();
     if (after.descriptors != before.descriptors) difference += "descriptors ";
@@ -156,8 +158,8 @@ TEST_F(Native, CreateAndDestroyLeaveNothing) {
     if (after.cgroups.size() != before.cgroups.size()) difference += "cgroups " + std::to_string(before.cgroups.size()) + " -> " + std::to_string(after.cgroups.size());
     if (after.processes != before.processes) difference += "processes ";
     if (after.links != before.links) difference += "links ";
-    if (difference.empty()) break;
-  }
+    return difference.empty();
+  });
   EXPECT_EQ(difference, "");
 }
 
@@ -207,8 +209,7 @@ TEST_F(Native, KilledEmbedderLeavesNothing) {
   ::waitpid(holder, nullptr, 0);
   EXPECT_EQ(sandbox::testing::settle(before, 5s), "");
   for (const auto& [pid, name] : family) {
-    for (int i = 0; i < 500 && ::kill(pid, 0) == 0; ++i) std::this_thread::sleep_for(10ms);
-    EXPECT_NE(::kill(pid, 0), 0) << name << " lives on";
+    EXPECT_TRUE(eventually([&] { return ::kill(pid, 0) != 0; })) << name << " lives on";
   }
 }
 
@@ -220,8 +221,7 @@ TEST_F(Native, KilledLauncherTakesItsSandboxesAndTheNextOneSweeps) {
     if (name.find("launch") != name.npos) ::kill(pid, SIGKILL);
   for (const auto& [pid, name] : family) {
     if (name.find("launch") != name.npos) continue;  // remains as a zombie of the holder
-    for (int i = 0; i < 500 && ::kill(pid, 0) == 0; ++i) std::this_thread::sleep_for(10ms);
-    EXPECT_NE(::kill(pid, 0), 0) << name << " outlived its launcher";
+    EXPECT_TRUE(eventually([&] { return ::kill(pid, 0) != 0; })) << name << " outlived its launcher";
   }
   ::kill(holder, SIGKILL);
   ::waitpid(holder, nullptr, 0);
@@ -264,13 +264,11 @@ TEST_F(Native, PassedDeadlineIsAnErrorAndLeavesNoSandbox) {
     if (!late) { EXPECT_EQ(late.error().code(), ErrorCode::deadline_exceeded); }
   }
   create(*kind);
-  std::string left = "processes";
-  for (const auto end = in(3s); !left.empty() && core::SteadyClock::now() < end; std::this_thread::sleep_for(5ms)) {
+  EXPECT_TRUE(eventually([&] {
     // Those of before may include one that was only to be reaped.
     const auto now = sandbox::testing::Ledger::take().processes;
-    left = std::includes(before.processes.begin(), before.processes.end(), now.begin(), now.end()) ? "" : "processes";
-  }
-  EXPECT_EQ(left, "");
+    return std::includes(before.processes.begin(), before.processes.end(), now.begin(), now.end());
+  }));
 }
 
 TEST_F(Native, StatsPauseAndResume) {

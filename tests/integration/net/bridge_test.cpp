@@ -9,6 +9,7 @@
 
 #include "network.hpp"
 #include "os/net_filter.hpp"
+#include "support/eventually.hpp"
 #include "support/netlab.hpp"
 
 namespace sandbox::launcher {
@@ -16,6 +17,7 @@ namespace {
 
 using core::UniqueFd;
 using testing::NetLab;
+using testing::eventually;
 
 std::string dotted(std::uint32_t address) {
   const in_addr wire{htonl(address)};
@@ -212,9 +214,7 @@ TEST_F(BridgeTest, TeardownLeavesNoLinkTableOrLock) {
 
 TEST_F(BridgeTest, AWireDisappearsWithItsNamespace) {
   { const Sandbox box = make(); }
-  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!sandbox_links().empty() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  EXPECT_TRUE(sandbox_links().empty());
+  EXPECT_TRUE(eventually([this] { return sandbox_links().empty(); }));
 }
 
 TEST_F(BridgeTest, OthersCannotFlushTheRulesAway) {

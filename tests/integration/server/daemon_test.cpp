@@ -14,6 +14,7 @@
 #include "http/client.hpp"
 #include "raw_websocket.hpp"
 #include "rest/rest.hpp"
+#include "support/eventually.hpp"
 #include "support/live_runtime.hpp"
 
 // The real program: how it starts, reloads, stops, and what it finds again after it was killed.
@@ -135,15 +136,6 @@ class Sandboxd : public ::testing::Test {
     const auto response = call("POST", "/sandboxes", body);
     EXPECT_EQ(response.status, 201u) << response.body;
     return response.status == 201 ? rest::read_sandbox(response.body).value().id : "";
-  }
-  template <class Condition>
-  bool eventually(Condition condition, std::chrono::milliseconds within = 15s) {
-    const auto until = core::SteadyClock::now() + within;
-    while (!condition()) {
-      if (core::SteadyClock::now() > until) return false;
-      std::this_thread::sleep_for(5ms);
-    }
-    return true;
   }
 
   StateDirectory directory_;

@@ -9,6 +9,7 @@
 #include "http/client.hpp"
 #include "rest/rest.hpp"
 #include "server/service.hpp"
+#include "support/eventually.hpp"
 #include "support/live_runtime.hpp"
 
 /// A service in this process, on the real kernel, on a socket and a data directory of its own.
@@ -80,16 +81,6 @@ class LiveService : public ::testing::Test {
     const auto response = get("/sandboxes/" + id);
     if (response.status != 200) return SandboxState::stopped;
     return rest::read_sandbox(response.body).value().state;
-  }
-  /// Looks until `condition` holds.
-  template <class Condition>
-  bool eventually(Condition condition, std::chrono::milliseconds within = std::chrono::seconds(15)) {
-    const auto until = core::SteadyClock::now() + within;
-    while (!condition()) {
-      if (core::SteadyClock::now() > until) return false;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    return true;
   }
 
  private:
