@@ -125,7 +125,9 @@ SBX_API void sbx_error_free(sbx_error **error);
 SBX_API int sbx_op_done(const sbx_op *op);
 /* Blocks until the op has ended; timeout_ms < 0: for ever. SBX_DEADLINE_EXCEEDED: still under way, nothing was changed. */
 SBX_API sbx_code sbx_op_wait(sbx_op *op, int64_t timeout_ms, sbx_error **err);
-/* Asks the op to end. It still ends exactly once, mostly with SBX_CANCELLED; what state remains, its C++ form says. */
+/* Asks the op to end. It still ends exactly once, mostly with SBX_CANCELLED; what state remains, its C++ form says. Work
+ * that cannot be stopped midway (transfers of whole directories, ports, templates, requests to a daemon) ends the op at
+ * once and runs out behind it; what it then brings is given back. */
 SBX_API void sbx_op_cancel(sbx_op *op);
 /* An eventfd that is readable from the end of the op on. Borrowed: poll it, do not read or close it. One descriptor per op
  * that is asked, so for many ops use a queue. */
@@ -222,19 +224,25 @@ SBX_API sbx_op *sbx_runtime_create_start(sbx_runtime *runtime, const sbx_spec *s
 SBX_API sbx_code sbx_runtime_wait_warm(sbx_runtime *runtime, int64_t timeout_ms, sbx_error **err);
 SBX_API sbx_op *sbx_runtime_wait_warm_start(sbx_runtime *runtime, int64_t timeout_ms);
 SBX_API sbx_code sbx_runtime_set_warm(sbx_runtime *runtime, const sbx_spec *spec, uint32_t count, sbx_error **err);
+SBX_API sbx_op *sbx_runtime_set_warm_start(sbx_runtime *runtime, const sbx_spec *spec, uint32_t count);
 /* Sandboxes handed out and alive. */
 SBX_API sbx_code sbx_runtime_live(sbx_runtime *runtime, uint64_t *count, sbx_error **err);
-/* JSON, in the forms of docs/PROTOCOL.md "Values as JSON": {"pools":[…]}, {"templates":[…]}, one template, the host report. */
+/* JSON, in the forms of docs/PROTOCOL.md "Values as JSON": an array of pools, an array of templates, one template, the host
+ * report. Result of _start: sbx_op_take_bytes, of remove_template and leave sbx_op_take. */
 SBX_API sbx_code sbx_runtime_pools(sbx_runtime *runtime, sbx_bytes **json, sbx_error **err);
 SBX_API sbx_code sbx_runtime_templates(sbx_runtime *runtime, sbx_bytes **json, sbx_error **err);
+SBX_API sbx_op *sbx_runtime_templates_start(sbx_runtime *runtime);
 SBX_API sbx_code sbx_runtime_find_template(sbx_runtime *runtime, sbx_view id, sbx_bytes **json, sbx_error **err);
+SBX_API sbx_op *sbx_runtime_find_template_start(sbx_runtime *runtime, sbx_view id);
 SBX_API sbx_code sbx_runtime_remove_template(sbx_runtime *runtime, sbx_view id, sbx_error **err);
+SBX_API sbx_op *sbx_runtime_remove_template_start(sbx_runtime *runtime, sbx_view id);
 SBX_API sbx_code sbx_runtime_host(sbx_runtime *runtime, sbx_bytes **json, sbx_error **err);
 /* Of a persistent runtime: the next sandbox taken over from an earlier one; *sandbox null when there is none left. */
 SBX_API sbx_code sbx_runtime_next_adopted(sbx_runtime *runtime, sbx_sandbox **sandbox, sbx_error **err);
 /* Ends a persistent runtime and leaves its sandboxes for the next one. */
 SBX_API sbx_code sbx_runtime_leave(sbx_runtime *runtime, sbx_error **err);
-/* Events from now on: see sbx_events_next. */
+SBX_API sbx_op *sbx_runtime_leave_start(sbx_runtime *runtime);
+/* Events from now on: see sbx_events_next. Does not wait. */
 SBX_API sbx_code sbx_runtime_events(sbx_runtime *runtime, sbx_events **events, sbx_error **err);
 
 /* ---- the client: sandboxes of a daemon ------------------------------------------------------------------------------- */
@@ -297,7 +305,7 @@ SBX_API sbx_op *sbx_client_open_start(sbx_client *client, sbx_view id, const sbx
 SBX_API sbx_code sbx_client_remove(sbx_client *client, sbx_view id, sbx_error **err);
 SBX_API sbx_op *sbx_client_remove_start(sbx_client *client, sbx_view id);
 
-/* What a daemon keeps, as JSON in the forms of docs/PROTOCOL.md "REST". Result of _start: sbx_op_take_bytes, or sbx_op_take
+/* What a daemon keeps, as JSON in the forms of docs/PROTOCOL.md "Values as JSON". Result of _start: sbx_op_take_bytes, or sbx_op_take
  * for those without json. */
 SBX_API sbx_code sbx_client_list(sbx_client *client, const sbx_pair *labels, size_t labels_size, sbx_bytes **json, sbx_error **err);
 SBX_API sbx_op *sbx_client_list_start(sbx_client *client, const sbx_pair *labels, size_t labels_size);
@@ -326,11 +334,14 @@ SBX_API sbx_op *sbx_client_health_start(sbx_client *client);
 /* Prometheus text. */
 SBX_API sbx_code sbx_client_metrics(sbx_client *client, sbx_bytes **text, sbx_error **err);
 SBX_API sbx_op *sbx_client_metrics_start(sbx_client *client);
-/* Events from now on (after < 0), or those after event `after` first. */
+/* Events from now on (after < 0), or those after event `after` first. Result: sbx_op_take_events. */
 SBX_API sbx_code sbx_client_events(sbx_client *client, int64_t after, sbx_events **events, sbx_error **err);
+SBX_API sbx_op *sbx_client_events_start(sbx_client *client, int64_t after);
+SBX_API sbx_code sbx_op_take_events(sbx_op *op, sbx_events **events, sbx_error **err);
 
-/* The next event as JSON: {"id","type","sandbox_id","identity","time","data"}; a runtime's have no id and identity.
- * timeout_ms 0: for ever. Ends with SBX_CANCELLED after sbx_events_cancel. Result of _start: sbx_op_take_bytes. */
+/* The next event as JSON: {"id","type","sandbox_id","identity","timestamp","data"}; a runtime's have id 0 and no identity.
+ * At most 4096 wait to be taken. timeout_ms 0: for ever. Ends with SBX_CANCELLED after sbx_events_cancel, and with
+ * SBX_FAILED_PRECONDITION when the runtime was closed. Result of _start: sbx_op_take_bytes. */
 SBX_API sbx_code sbx_events_next(sbx_events *events, int64_t timeout_ms, sbx_bytes **json, sbx_error **err);
 SBX_API sbx_op *sbx_events_next_start(sbx_events *events);
 /* Whether events between those seen were lost. */
@@ -354,6 +365,8 @@ typedef struct sbx_stats {
 
 SBX_API sbx_code sbx_op_take_sandbox(sbx_op *op, sbx_sandbox **sandbox, sbx_error **err);
 SBX_API sbx_view sbx_sandbox_id(const sbx_sandbox *sandbox);
+/* What it is made of, as JSON: docs/PROTOCOL.md "Values as JSON". */
+SBX_API sbx_code sbx_sandbox_spec(sbx_sandbox *sandbox, sbx_bytes **json, sbx_error **err);
 SBX_API int sbx_sandbox_closed(const sbx_sandbox *sandbox);
 /* Kills everything inside. Idempotent; the handle stays valid and its calls fail with SBX_FAILED_PRECONDITION. */
 SBX_API sbx_code sbx_sandbox_close(sbx_sandbox *sandbox, sbx_error **err);
@@ -467,7 +480,10 @@ SBX_API sbx_code sbx_process_kill(sbx_process *process, sbx_error **err);
 SBX_API sbx_code sbx_process_wait(sbx_process *process, int64_t timeout_ms, sbx_exit_status *status, sbx_error **err);
 SBX_API sbx_op *sbx_process_wait_start(sbx_process *process);
 SBX_API sbx_code sbx_op_take_status(sbx_op *op, sbx_exit_status *status, sbx_error **err);
-/* Kills the program if it still runs. */
+/* Ends the stream, and the program if it still runs. Does not wait: calls under way end with SBX_CANCELLED, later ones with
+ * SBX_FAILED_PRECONDITION. Idempotent, from any thread; so are the other three below. */
+SBX_API void sbx_process_close(sbx_process *process);
+/* Closes it, too. */
 SBX_API void sbx_process_free(sbx_process **process);
 
 /* ---- files ----------------------------------------------------------------------------------------------------------- */
@@ -535,6 +551,8 @@ SBX_API sbx_code sbx_fs_open_tar_writer(sbx_sandbox *sandbox, sbx_view path, sbx
 /* The next piece; *bytes null at the end. Result: sbx_op_take_bytes. Cancel: nothing is lost. */
 SBX_API sbx_code sbx_reader_read(sbx_reader *reader, sbx_bytes **bytes, sbx_error **err);
 SBX_API sbx_op *sbx_reader_read_start(sbx_reader *reader);
+/* Ends the transfer, as sbx_process_close does. */
+SBX_API void sbx_reader_close(sbx_reader *reader);
 SBX_API void sbx_reader_free(sbx_reader **reader);
 /* Result: sbx_op_take. */
 SBX_API sbx_code sbx_writer_write(sbx_writer *writer, sbx_view bytes, sbx_error **err);
@@ -544,6 +562,7 @@ SBX_API sbx_code sbx_writer_finish(sbx_writer *writer, sbx_transfer *transfer, s
 SBX_API sbx_op *sbx_writer_finish_start(sbx_writer *writer);
 SBX_API sbx_code sbx_op_take_transfer(sbx_op *op, sbx_transfer *transfer, sbx_error **err);
 /* Before finish: leaves the old content in place. */
+SBX_API void sbx_writer_close(sbx_writer *writer);
 SBX_API void sbx_writer_free(sbx_writer **writer);
 
 /* A file or directory of this host into the sandbox, or out of it. Result: sbx_op_take_transfer. */
@@ -603,6 +622,7 @@ typedef struct sbx_file_event {
 SBX_API sbx_code sbx_watch_next(sbx_watch *watch, int64_t timeout_ms, sbx_file_event *event, sbx_error **err);
 SBX_API sbx_op *sbx_watch_next_start(sbx_watch *watch);
 SBX_API sbx_code sbx_op_take_file_event(sbx_op *op, sbx_file_event *event, sbx_error **err);
+SBX_API void sbx_watch_close(sbx_watch *watch);
 SBX_API void sbx_watch_free(sbx_watch **watch);
 
 /* ---- environment ----------------------------------------------------------------------------------------------------- */
