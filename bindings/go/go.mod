@@ -1,0 +1,3 @@
+module sandbox.dev/sandbox
+
+go 1.24
