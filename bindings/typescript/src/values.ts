@@ -1,0 +1,242 @@
+import { ProtocolError } from "./errors.js";
+
+/** What runtimes and daemons tell about themselves. Values; read from the JSON of docs/PROTOCOL.md, "Values as JSON". */
+
+export type SandboxState = "creating" | "running" | "paused" | "disconnected" | "stopping" | "stopped";
+
+/** One sandbox as its daemon lists it. */
+export interface SandboxInfo {
+  id: string;
+  image: string;
+  state: SandboxState;
+  created: Date;
+  /** Seconds. */
+  ttl: number;
+  /** Empty when it was made from a template or a spec. */
+  profile: string;
+  /** Empty unless made from one. */
+  template: string;
+  labels: Record<string, string>;
+  unenforced: string[];
+}
+
+export interface TemplateInfo {
+  /** "tpl-…" */
+  id: string;
+  label: string;
+  /** "sha256:…" of the uncompressed layer. */
+  digest: string;
+  /** Bytes at rest. */
+  size: number;
+  backend: string;
+  /** Of the tenant it belongs to; empty: none. */
+  identity: string;
+  writableRoot: boolean;
+  created: Date;
+}
+
+export interface PoolInfo {
+  profile: string;
+  image: string;
+  ready: number;
+  target: number;
+  warming: number;
+  hits: number;
+  misses: number;
+  replaced: number;
+  failures: number;
+  /** Milliseconds. */
+  refillTime: number;
+}
+
+export interface ProfileInfo {
+  name: string;
+  image: string;
+  /** As configured, "512m". */
+  memory: string;
+  cpus: number;
+  storage: string;
+}
+
+export interface HostReport {
+  backend: string;
+  rootless: boolean;
+  /** Locks and limits in force. */
+  enforced: string[];
+  /** What this host cannot enforce, and what that means. */
+  unenforced: string[];
+}
+
+export interface SandboxEvent {
+  /** Counts up in each run of a daemon; 0 from a runtime. */
+  id: number;
+  /** "sandbox.created", … */
+  type: string;
+  sandboxId: string;
+  identity: string;
+  time: Date;
+  data: Record<string, unknown>;
+}
+
+export interface EventHistory {
+  /** Oldest first. */
+  events: SandboxEvent[];
+  /** false: some after the asked point were dropped already. */
+  complete: boolean;
+  /** Id of the newest event there is. */
+  last: number;
+}
+
+export interface Health {
+  status: string;
+  sandboxes: number;
+  pools: PoolInfo[];
+  nodeId: string;
+  version: string;
+  protocols: string[];
+}
+
+/** A JSON object whose members may be missing, or not what they should be. */
+class Fields {
+  private readonly members: ReadonlyMap<string, unknown>;
+
+  constructor(value: unknown) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) throw new ProtocolError("not the JSON object it should be");
+    this.members = new Map(Object.entries(value));
+  }
+  text(name: string): string {
+    const value = this.members.get(name);
+    return typeof value === "string" ? value : "";
+  }
+  number(name: string): number {
+    const value = this.members.get(name);
+    return typeof value === "number" ? value : 0;
+  }
+  flag(name: string): boolean {
+    return this.members.get(name) === true;
+  }
+  time(name: string): Date {
+    return new Date(this.text(name));
+  }
+  list<T>(name: string, read: (value: unknown) => T): T[] {
+    return listOf(this.members.get(name) ?? [], read);
+  }
+  texts(name: string): string[] {
+    return this.list(name, String);
+  }
+  object(name: string): Record<string, unknown> {
+    const value = this.members.get(name);
+    return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Record<string, unknown>) : {};
+  }
+}
+
+export function listOf<T>(value: unknown, read: (value: unknown) => T): T[] {
+  if (!Array.isArray(value)) throw new ProtocolError("not the JSON array it should be");
+  return value.map(read);
+}
+
+/** @internal */
+export function parse<T>(json: string | undefined, read: (value: unknown) => T): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(json ?? "");
+  } catch (error) {
+    throw new ProtocolError(`not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  return read(value);
+}
+
+export function sandboxInfo(value: unknown): SandboxInfo {
+  const from = new Fields(value);
+  return {
+    id: from.text("id"),
+    image: from.text("image"),
+    state: from.text("state") as SandboxState,
+    created: from.time("created"),
+    ttl: from.number("ttl"),
+    profile: from.text("profile"),
+    template: from.text("template"),
+    labels: Object.fromEntries(Object.entries(from.object("labels")).map(([key, label]) => [key, String(label)])),
+    unenforced: from.texts("unenforced"),
+  };
+}
+
+export function templateInfo(value: unknown): TemplateInfo {
+  const from = new Fields(value);
+  return {
+    id: from.text("id"),
+    label: from.text("label"),
+    digest: from.text("digest"),
+    size: from.number("size"),
+    backend: from.text("backend"),
+    identity: from.text("identity"),
+    writableRoot: from.flag("writable_root"),
+    created: from.time("created_at"),
+  };
+}
+
+export function poolInfo(value: unknown): PoolInfo {
+  const from = new Fields(value);
+  return {
+    profile: from.text("profile"),
+    image: from.text("image"),
+    ready: from.number("ready"),
+    target: from.number("target"),
+    warming: from.number("warming"),
+    hits: from.number("hits"),
+    misses: from.number("misses"),
+    replaced: from.number("replaced"),
+    failures: from.number("failures"),
+    refillTime: from.number("refill_ms"),
+  };
+}
+
+export function profileInfo(value: unknown): ProfileInfo {
+  const from = new Fields(value);
+  return {
+    name: from.text("name"),
+    image: from.text("image"),
+    memory: from.text("memory"),
+    cpus: from.number("cpu"),
+    storage: from.text("storage"),
+  };
+}
+
+export function hostReport(value: unknown): HostReport {
+  const from = new Fields(value);
+  return {
+    backend: from.text("backend"),
+    rootless: from.flag("rootless"),
+    enforced: from.texts("enforced"),
+    unenforced: from.texts("unenforced"),
+  };
+}
+
+export function sandboxEvent(value: unknown): SandboxEvent {
+  const from = new Fields(value);
+  return {
+    id: from.number("id"),
+    type: from.text("type"),
+    sandboxId: from.text("sandbox_id"),
+    identity: from.text("identity"),
+    time: from.time("timestamp"),
+    data: from.object("data"),
+  };
+}
+
+export function eventHistory(value: unknown): EventHistory {
+  const from = new Fields(value);
+  return { events: from.list("events", sandboxEvent), complete: from.flag("complete"), last: from.number("seq") };
+}
+
+export function health(value: unknown): Health {
+  const from = new Fields(value);
+  return {
+    status: from.text("status"),
+    sandboxes: from.number("sandboxes"),
+    pools: from.list("pool", poolInfo),
+    nodeId: from.text("node_id"),
+    version: from.text("version"),
+    protocols: from.texts("protocols"),
+  };
+}
