@@ -1,0 +1,63 @@
+"""Readers and writers of files: what both faces share."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from . import _abi, _arguments
+from ._arguments import Content
+from ._bases import StreamBase
+from ._handle import Handle
+
+# The library copies what a call gives it: this is how much of one write is there twice.
+_PIECE = 1 << 20
+
+
+def pieces_of(data: Content) -> Iterator[Any]:
+    """`data` as sbx_views of bounded size; at least one."""
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogateescape")
+    if not isinstance(data, (bytearray, memoryview)) and not (isinstance(data, bytes) and len(data) > _PIECE):
+        yield _arguments.content(data, "data")
+        return
+    view = memoryview(data).cast("B")
+    for begin in range(0, len(view), _PIECE):
+        yield _arguments.content(view[begin : begin + _PIECE], "data")
+
+
+class ReaderBase(StreamBase):
+    _what = "reader"
+
+    def __init__(self, handle: Handle, owner: object) -> None:
+        super().__init__(handle, owner, _abi.reader_close)
+        self._pieces: deque[bytes] = deque()
+        self._taken = 0  # of the first piece
+        self._ended = False
+
+    def _keep(self, piece: bytes | None) -> None:
+        if piece is None:
+            self._ended = True
+        elif piece:
+            self._pieces.append(piece)
+
+    def _cut(self, size: int | None) -> bytes:
+        """The first piece, or at most `size` bytes of it; empty when there is none."""
+        if not self._pieces:
+            return b""
+        first, begin = self._pieces[0], self._taken
+        if size is None or len(first) - begin <= size:
+            self._pieces.popleft()
+            self._taken = 0
+            return first[begin:]
+        self._taken += size
+        return first[begin : self._taken]
+
+
+class WriterBase(StreamBase):
+    _what = "writer"
+
+    def __init__(self, handle: Handle, owner: object) -> None:
+        super().__init__(handle, owner, _abi.writer_close)
+        self._finished = False
