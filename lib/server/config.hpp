@@ -74,6 +74,7 @@ struct Config {
     std::uint16_t tunnel_port_max = 0;
     bool allow_host_paths = false;
     std::chrono::nanoseconds resume_grace = std::chrono::seconds(30);
+    std::chrono::nanoseconds create_wait = std::chrono::milliseconds(100);
     bool operator==(const Limits&) const = default;
   } limits;
   struct Network {

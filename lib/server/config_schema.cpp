@@ -207,6 +207,7 @@ std::vector<Setting> make_settings() {
       setting("limits.tunnel_port_max", When::live, AT(limits.tunnel_port_max)),
       setting("limits.allow_host_paths", When::live, AT(limits.allow_host_paths)),
       setting("limits.resume_grace", When::live, AT(limits.resume_grace), take_time),
+      setting("limits.create_wait", When::live, AT(limits.create_wait), take_time),
       setting("pool.total_warm", When::live, AT(pool.total_warm)),
       setting("pool.min_per_image", When::live, AT(pool.min_per_image)),
       setting("pool.min_base", When::live, AT(pool.min_base)),

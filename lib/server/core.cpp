@@ -139,6 +139,15 @@ void Core::on_runtime_event(const RuntimeEvent& event) {
 void Core::start() {
   reaper_timer_.emplace(context());
   sweep_timer_.emplace(context());
+  waiting_timer_.emplace(context());
+  quota_.on_freed([weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (!self || self->waiting_.empty() || std::exchange(self->serving_waiting_, true)) return;
+    // Not at once: whoever gives a place back is in the middle of something.
+    boost::asio::post(self->context(), [weak] {
+      if (const auto core = weak.lock()) core->serve_waiting();
+    });
+  });
   arm_reaper();
   sweep();
   warm_pools({});
@@ -146,6 +155,7 @@ void Core::start() {
 
 void Core::stop() {
   stopping_ = true;
+  end_waiting(core::TimePoint::max());
   if (reaper_timer_) reaper_timer_->cancel();
   if (sweep_timer_) sweep_timer_->cancel();
 }

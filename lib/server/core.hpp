@@ -1,5 +1,6 @@
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -28,7 +29,7 @@ namespace sandbox::server {
 using ExchangePtr = std::shared_ptr<http::Exchange>;
 
 /// The service's state and its routes. Everything happens on the runtime's reactor thread; what blocks runs on workers and
-/// comes back by a post. The files: core.cpp (requests, time, ends), sandboxes.cpp, sessions.cpp, ports.cpp, templates.cpp,
+/// comes back by a post. The files: core.cpp (requests, time, ends), creation.cpp, sandboxes.cpp, sessions.cpp, ports.cpp, templates.cpp,
 /// pools.cpp, feed.cpp, resolve.cpp, recovery.cpp.
 class Core : public std::enable_shared_from_this<Core> {
  public:
@@ -85,11 +86,27 @@ class Core : public std::enable_shared_from_this<Core> {
   void sweep();
   void warm_pools(std::vector<SandboxSpec> dropped);
 
-  // sandboxes.cpp
+  // creation.cpp
+  /// A creation that was asked for properly.
+  struct Wish {
+    ExchangePtr exchange;
+    Caller caller;
+    rest::CreateBody body;
+    std::shared_ptr<bool> cancelled = std::make_shared<bool>(false);  ///< its client has gone
+    core::TimePoint until = core::TimePoint::max();                   ///< when it gives up waiting
+  };
   struct Creation;
   void create(const ExchangePtr& exchange, const Caller& caller);
   void create_from(const ExchangePtr& exchange, const Caller& caller, const std::string& body);
+  /// False, and nothing done, when there is no place.
+  bool try_create(Wish& wish);
+  void wait_for_place(Wish wish);
+  void serve_waiting();
+  /// Refuses those whose time is over at `now`.
+  void end_waiting(core::TimePoint now);
   void created(Creation creation, Result<std::shared_ptr<driver::Box>> made);
+
+  // sandboxes.cpp
   void list(http::Exchange& exchange, const Caller& caller);
   void get(http::Exchange& exchange, const std::string& id, const Caller& caller);
   void destroy_route(const ExchangePtr& exchange, const std::string& id, const Caller& caller);
@@ -174,6 +191,9 @@ class Core : public std::enable_shared_from_this<Core> {
   std::map<std::string, std::string> made_how_;    ///< "warm" or "cold", between the runtime's event and its completion
   std::function<std::size_t()> connections_;
   Quota quota_;
+  std::deque<Wish> waiting_;                       ///< creations that found no place, oldest first
+  bool serving_waiting_ = false;                   ///< serve_waiting() is posted
+  std::optional<boost::asio::steady_timer> waiting_timer_;
   Deadlines reaper_;
   std::optional<boost::asio::steady_timer> reaper_timer_;
   std::optional<boost::asio::steady_timer> sweep_timer_;

@@ -23,6 +23,7 @@ Quota::Reservation::~Reservation() {
   books_->cpus -= cpus_;
   if (--books_->sandboxes == 0) books_->cpus = 0;  // no rounding error lasts
   if (const auto found = books_->identities.find(identity_); --found->second == 0) books_->identities.erase(found);
+  if (books_->freed) books_->freed();
 }
 
 std::optional<Quota::Refusal> Quota::check_count(const std::string& identity, std::optional<std::uint32_t> most) const {

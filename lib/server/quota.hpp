@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -34,6 +35,7 @@ class Quota {
       std::uint64_t memory = 0;
       double cpus = 0;
       std::map<std::string, std::uint32_t> identities;
+      std::function<void()> freed;
     };
     Reservation(std::shared_ptr<Books> books, std::string identity, std::uint64_t memory, double cpus);
     std::shared_ptr<Books> books_;
@@ -53,6 +55,8 @@ class Quota {
   std::unique_ptr<Reservation> adopt(const std::string& identity, std::uint64_t memory, double cpus);
 
   std::uint32_t sandboxes() const noexcept { return books_->sandboxes; }
+  /// Called behind each place given back, from within the destructor of its reservation; must not throw or reserve.
+  void on_freed(std::function<void()> callback) { books_->freed = std::move(callback); }
 
  private:
   QuotaLimits limits_;

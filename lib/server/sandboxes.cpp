@@ -3,153 +3,18 @@
 #include <utility>
 
 #include "server/core.hpp"
+#include "core/sync_point.hpp"
 
-/// Routes of single sandboxes: create, list, destroy, stats, pause.
+/// Routes of single sandboxes that exist: list, destroy, stats, pause.
 namespace sandbox::server {
 namespace {
 
-constexpr std::size_t kMaxLabels = 64, kMaxLabelKey = 128, kMaxLabelValue = 256;
 /// The CPU share is worked out between two looks this far apart at least; an older first look than kOldSample says
 /// nothing about now.
 constexpr auto kYoungSample = std::chrono::milliseconds(100);
 constexpr auto kOldSample = std::chrono::seconds(5);
 
-std::string check_labels(const Labels& labels) {
-  if (labels.size() > kMaxLabels)
-    return "too many labels: " + std::to_string(labels.size()) + " exceeds maximum of " + std::to_string(kMaxLabels);
-  for (const auto& [key, value] : labels) {
-    if (key.size() > kMaxLabelKey)
-      return "label key too long: " + std::to_string(key.size()) + " exceeds maximum of " + std::to_string(kMaxLabelKey);
-    if (value.size() > kMaxLabelValue)
-      return "label value too long: " + std::to_string(value.size()) + " exceeds maximum of " + std::to_string(kMaxLabelValue);
-  }
-  return {};
-}
-
-/// Text for somebody who is not on this host: a failure of ours is not explained to them.
-struct Refusal {
-  unsigned status;
-  std::string text;
-};
-Refusal creation_refusal(const Error& error) {
-  switch (error.code()) {
-    case ErrorCode::invalid_argument:
-    case ErrorCode::unsupported: return {400, error.message()};
-    case ErrorCode::not_found: return {404, error.message()};
-    case ErrorCode::failed_precondition: return {409, error.message()};
-    case ErrorCode::permission_denied: return {403, error.message()};
-    case ErrorCode::resource_exhausted:
-    case ErrorCode::deadline_exceeded: return {503, "at capacity"};
-    default: return {500, "sandbox creation failed"};
-  }
-}
-
 }  // namespace
-
-struct Core::Creation {
-  ExchangePtr exchange;
-  Caller caller;
-  Resolved resolved;
-  rest::CreateBody body;
-  std::unique_ptr<Quota::Reservation> place;
-  std::shared_ptr<bool> cancelled = std::make_shared<bool>(false);
-};
-
-void Core::create(const ExchangePtr& exchange, const Caller& caller) {
-  if (!leaves_.creations->admit(caller.rate_key))
-    return refuse(*exchange, 429, ErrorCode::resource_exhausted, "sandbox creation rate limit exceeded", 60);
-  exchange->read_body(rest::kMaxBody, [weak = weak_from_this(), exchange, caller](Result<std::string> body) {
-    const auto self = weak.lock();
-    if (!body) {
-      body.ignore("answered");
-      return refuse(*exchange, 400, ErrorCode::invalid_argument, "invalid request body");
-    }
-    if (self) self->create_from(exchange, caller, *body);
-  });
-}
-
-void Core::create_from(const ExchangePtr& exchange, const Caller& caller, const std::string& body) {
-  auto read = rest::read_create(body);
-  if (!read) {
-    read.ignore("answered");
-    return refuse(*exchange, 400, ErrorCode::invalid_argument, "invalid request body");
-  }
-  if (const std::string wrong = check_labels(read->labels); !wrong.empty())
-    return refuse(*exchange, 400, ErrorCode::invalid_argument, wrong);
-  if (caller.max_ttl) read->ttl = std::min<std::int64_t>(read->ttl, caller.max_ttl->count());
-  read->ttl = std::clamp<std::int64_t>(read->ttl, 0, settings_.max_ttl.count());
-  if (stopping_) return refuse(*exchange, 503, ErrorCode::unavailable, "shutting down", 2);
-  if (const auto refusal = quota_.check_count(caller.identity, caller.max_concurrent)) {
-    if (*refusal == Quota::Refusal::identity)
-      return refuse(*exchange, 429, ErrorCode::resource_exhausted, "identity sandbox quota exceeded", 2);
-    return refuse(*exchange, 503, ErrorCode::resource_exhausted, "at capacity", 2);
-  }
-  auto resolved = resolve(*read, caller);
-  if (!resolved) {
-    const Refusal refusal = creation_refusal(resolved.error());
-    return refuse(*exchange, refusal.status, resolved.error().code(), refusal.text);
-  }
-  const Limits& limits = resolved->spec.limits();
-  auto place = quota_.reserve(caller.identity, limits.memory().bytes(), limits.cpus());
-  if (!place) return refuse(*exchange, 503, ErrorCode::resource_exhausted, "at capacity", 2);
-
-  Creation creation{exchange, caller, *std::move(resolved), *std::move(read), std::move(place)};
-  exchange->on_cancelled([cancelled = creation.cancelled] { *cancelled = true; });
-  SandboxSpec spec = creation.resolved.spec;
-  auto kept = std::make_shared<Creation>(std::move(creation));
-  // A ready member of a pool is taken without a wait; anything else happens on the runtime's own threads.
-  const CreateOptions how = kept->body.cold ? CreateOptions().cold() : CreateOptions();
-  runtime_->async_create(std::move(spec), how, [weak = weak_from_this(), kept](Result<std::shared_ptr<driver::Box>> made) {
-    if (const auto self = weak.lock()) return self->created(std::move(*kept), std::move(made));
-    made.ignore("the service has ended");
-  });
-}
-
-void Core::created(Creation creation, Result<std::shared_ptr<driver::Box>> made) {
-  http::Exchange& exchange = *creation.exchange;
-  if (!made) {
-    const Refusal refusal = creation_refusal(made.error());
-    leaves_.log->warning("creation failed", {{"error", made.error().to_string()}, {"identity", creation.caller.identity}});
-    return refuse(exchange, refusal.status, made.error().code(), refusal.text, refusal.status == 503 ? 2 : 0);
-  }
-  auto record = std::make_shared<Record>(std::chrono::seconds(creation.body.ttl), settings_.resume_grace);
-  record->box = *std::move(made);
-  record->id = public_id(record->box->id());
-  record->owner = creation.caller.identity;
-  record->image = creation.resolved.image;
-  record->profile = creation.resolved.profile;
-  record->template_id = creation.body.template_id.value_or("");
-  if (record->template_id.empty() && creation.body.spec && creation.body.spec->image().kind() == Image::Kind::template_id)
-    record->template_id = creation.body.spec->image().reference();
-  record->labels = std::move(creation.body.labels);
-  record->created = std::chrono::system_clock::now();
-  record->place = std::move(creation.place);
-  std::string how = "cold";
-  if (const auto found = made_how_.find(record->box->id()); found != made_how_.end()) {
-    how = found->second;
-    made_how_.erase(found);
-  }
-  // Nobody would ever learn its id: it ends as it began.
-  if (*creation.cancelled || stopping_) {
-    destroy(record);
-    if (!*creation.cancelled) refuse(exchange, 503, ErrorCode::unavailable, "shutting down", 2);
-    return;
-  }
-  records_.emplace(record->id, record);
-  persist(*record);
-  leaves_.metrics->created(how == "warm" ? Metrics::Method::warm : Metrics::Method::cold);
-  rest::JsonWriter data;
-  data.begin_object().member("image", record->image).member("profile", record->profile).key("labels");
-  if (record->labels.empty()) data.null();
-  else {
-    data.begin_object();
-    for (const auto& [key, value] : record->labels) data.member(key, value);
-    data.end_object();
-  }
-  data.member("method", how).end_object();
-  publish("sandbox.created", *record, std::move(data).take());
-  answer(exchange, 201, rest::write(record->info()));
-}
 
 void Core::list(http::Exchange& exchange, const Caller& caller) {
   std::vector<std::pair<std::string, std::string>> wanted;
@@ -205,11 +70,14 @@ void Core::destroy(const RecordPtr& record, std::function<void(Result<void>)> do
     if (done) done({});
     return;
   }
+  SANDBOX_SYNC_POINT("server.before_destroy");
   detach_everything(record);
   leaves_.store->erase_sandbox(record->id);
+  SANDBOX_SYNC_POINT("server.row_erased");
   const bool posted = offload([box = record->box] { return box->close(); },
                               [this, record, done](Result<void> closed) {
                                 if (!closed) leaves_.log->error("destroy failed", {{"sandbox", record->id}, {"error", closed.error().to_string()}});
+                                SANDBOX_SYNC_POINT("server.destroyed");
                                 record->place.reset();
                                 record->box.reset();
                                 leaves_.metrics->destroyed();

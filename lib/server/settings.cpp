@@ -56,6 +56,7 @@ Result<Settings> settings_from(const Config& config) {
   settings.tunnel_port_max = limits.tunnel_port_max;
   settings.allow_host_paths = limits.allow_host_paths;
   settings.resume_grace = std::chrono::duration_cast<core::Duration>(limits.resume_grace);
+  settings.create_wait = std::chrono::duration_cast<core::Duration>(limits.create_wait);
   settings.max_warm = config.pool.max_warm;
 
   // All floors together stay within total_warm; what is left of it goes round.

@@ -38,6 +38,7 @@ struct Settings {
   std::string tunnel_bind_address = "127.0.0.1";
   std::uint16_t tunnel_port_min = 0, tunnel_port_max = 0;  ///< both 0: any free port
   core::Duration resume_grace = std::chrono::seconds(30);
+  core::Duration create_wait = std::chrono::milliseconds(100);  ///< for a place, before "at capacity"
   bool allow_host_paths = false;          ///< specs of clients may name directories and archives of this host
   std::uint32_t max_warm = 60;            ///< most members an administrator may ask for
 

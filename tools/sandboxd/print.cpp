@@ -71,6 +71,7 @@ std::string print_config(const Config& config) {
   line("tunnel_port_max", limits.tunnel_port_max);
   line("allow_host_paths", truth(limits.allow_host_paths));
   line("resume_grace", duration(limits.resume_grace));
+  line("create_wait", duration(limits.create_wait));
   out << "\n[network]\n";
   line("bridge_name", quoted(config.network.bridge_name));
   const Config::Pool& pool = config.pool;

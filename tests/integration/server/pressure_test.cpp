@@ -74,6 +74,57 @@ TEST_F(ServerPressure, AFloodOfCreationsIsRefusedAndForgotten) {
   EXPECT_EQ(call("POST", "/sandboxes", "{}").status, 201u);
 }
 
+/// Where a creation waits longer than any test.
+class ServerQueue : public LiveService {
+ protected:
+  server::Config config() override {
+    server::Config config = LiveService::config();
+    config.limits.max_sandboxes = 1;
+    config.limits.create_wait = 1min;
+    config.pool.min_base = 0;
+    return config;
+  }
+  /// Sends a creation on a connection of its own; what answers it can be read there.
+  core::UniqueFd ask() {
+    core::UniqueFd connection(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    socket().copy(address.sun_path, sizeof address.sun_path - 1);
+    EXPECT_EQ(::connect(connection.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    constexpr std::string_view request = "POST /sandboxes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
+    EXPECT_EQ(::write(connection.get(), request.data(), request.size()), static_cast<ssize_t>(request.size()));
+    get("/health");  // behind it on the same thread: it was seen
+    return connection;
+  }
+  static std::string answer(const core::UniqueFd& connection) {
+    std::string text(4096, '\0');
+    const ssize_t size = ::read(connection.get(), text.data(), text.size());
+    return text.substr(0, size > 0 ? static_cast<std::size_t>(size) : 0);
+  }
+};
+
+TEST_F(ServerQueue, AFreedPlaceGoesToWhoeverWaitsLongest) {
+  const std::string first = create("{}");
+  const core::UniqueFd second = ask();
+  { const core::UniqueFd gone = ask(); }
+  const core::UniqueFd fourth = ask();
+  EXPECT_EQ(call("DELETE", "/sandboxes/" + first).status, 204u);
+  const std::string made = answer(second);
+  ASSERT_EQ(made.substr(0, 12), "HTTP/1.1 201") << made;
+  EXPECT_EQ(rest::read_sandboxes(get("/sandboxes").body).value().size(), 1u);
+  const std::string id = rest::read_sandbox(made.substr(made.find("\r\n\r\n") + 4)).value().id;
+  EXPECT_EQ(call("DELETE", "/sandboxes/" + id).status, 204u);
+  // The client that went is passed over.
+  EXPECT_EQ(answer(fourth).substr(0, 12), "HTTP/1.1 201");
+}
+
+TEST_F(ServerQueue, NobodyWaitsForAServiceThatStops) {
+  create("{}");
+  const core::UniqueFd waiting = ask();
+  EXPECT_TRUE(service().stop(server::Leave::destroy, 2s));
+  EXPECT_EQ(answer(waiting).substr(0, 12), "HTTP/1.1 503");
+}
+
 TEST_F(ServerPressure, AClientThatDoesNotReadHoldsUpNobody) {
   const std::string id = create(R"({"ttl":60})");
   RawWebSocket lazy(socket(), "/sandboxes/" + id + "/ws");
