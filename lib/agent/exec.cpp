@@ -18,6 +18,7 @@
 #include "agent/exec_table.hpp"
 #include "agent/server.hpp"
 #include "agent/spawn.hpp"
+#include "core/sync_point.hpp"
 #include "os/pty.hpp"
 
 namespace sandbox::agent {
@@ -300,11 +301,13 @@ Result<void> ExecOperation::run(ProgramImage& image, int input, int output, int 
   request.mark_limit = children.mark_limit();
   request.open_files = context().server.agent().open_files();
   children.offer_to_oom_killer();
+  SANDBOX_SYNC_POINT("agent.before_spawn");
   auto pid = spawn(request);
   children.leave_oom_killer();
   if (!pid) return std::move(pid).error();
   lineage_.leader = *pid;
   children.add(*pid, this);
+  SANDBOX_SYNC_POINT("agent.spawned");
   return {};
 }
 
@@ -523,6 +526,7 @@ void ExecOperation::kill_everything() {
 }
 
 void ExecOperation::on_exit(int status, const rusage& usage) {
+  SANDBOX_SYNC_POINT("agent.exit_seen");
   exited_ = true;
   lineage_.leader_reaped = true;
   ended_at_ = core::SteadyClock::now();
@@ -547,6 +551,7 @@ void ExecOperation::finish_if_done() {
     close_output(output);
   }
 
+  SANDBOX_SYNC_POINT("agent.before_outcome");
   protocol::ExecOutcome outcome;
   if (WIFEXITED(status_)) {
     outcome.cause = ExitCause::exited;
@@ -577,6 +582,7 @@ void ExecOperation::finish_if_done() {
   say_started();
   if (record_) record_->finish(outcome, context().loop.now());
   finish(outcome);
+  SANDBOX_SYNC_POINT("agent.outcome_told");
 }
 
 // ---- replays --------------------------------------------------------------------------------------------------------

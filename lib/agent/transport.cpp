@@ -9,6 +9,7 @@
 
 #include "agent/facts.hpp"
 #include "agent/loop.hpp"
+#include "core/sync_point.hpp"
 #include "os/fd_passing.hpp"
 
 namespace sandbox::agent {
@@ -39,6 +40,7 @@ Result<void> Transport::start(std::string_view own_status) {
 Result<void> Transport::serve(core::UniqueFd socket, std::string_view own_status) {
   session::Options options = session_options();
   options.hello.facts = collect_facts(own_status);
+  SANDBOX_SYNC_POINT("agent.before_hello");
   auto server = std::make_unique<SocketServer>(agent_, std::move(socket), std::move(options), [this](const Error& why) {
     why.ignore(door_ ? "another client will come through the door" : "a lost client is how an agent's life ends");
     if (!door_) return agent_.loop().stop();
@@ -62,6 +64,7 @@ void Transport::open_door(std::uint32_t) {
     if (!nothing) agent_.loop().stop();
     return;
   }
+  SANDBOX_SYNC_POINT("agent.door_opened");
   if (packet->fds.size() != 1 || !is_stream(packet->fds.front().get())) return;
   if (retire_slice_) agent_.loop().cancel_slice(std::exchange(retire_slice_, 0));
   top_.reset();   // everything its client had open ends before the next one is greeted

@@ -1,4 +1,5 @@
 #include "api/operation.hpp"
+#include "core/sync_point.hpp"
 
 namespace sandbox::api {
 
@@ -11,11 +12,14 @@ Result<void> may_block(driver::Box& box) {
 
 Result<void> run(driver::Box& box, Call& call) {
   SANDBOX_CHECK(may_block(box));
+  SANDBOX_SYNC_POINT("call.before_open");
   link::Link& link = *box.link();
   link.with([&](session::Session& session) { call.open(session); });
+  SANDBOX_SYNC_POINT("call.opened");
   const auto patience = call.patience();
   const auto deadline = patience.count() > 0 ? core::SteadyClock::now() + patience : core::TimePoint::max();
   auto finished = link.wait_until([&] { return call.finished(); }, deadline);
+  SANDBOX_SYNC_POINT("call.answered");
   if (finished && *finished) return {};
   // The handler is about to go: the stream must forget it first.
   link.with([&](session::Session&) { call.abandon(); });

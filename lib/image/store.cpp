@@ -17,6 +17,7 @@
 #include <optional>
 #include <set>
 
+#include "core/sync_point.hpp"
 #include "core/text.hpp"
 #include "core/unique_fd.hpp"
 #include "image/digest.hpp"
@@ -546,6 +547,7 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   SANDBOX_CHECK(compress({}, ZSTD_e_end));
   if (::fsync(archive.get()) != 0) return Error::from_errno(errno, "image.sync");
 
+  SANDBOX_SYNC_POINT("template.archive_written");
   const std::string digest = hash.finish();
   info.digest = "sha256:" + digest;
   info.id = "tpl-" + digest.substr(0, 16);
@@ -565,6 +567,7 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   if (::renameat(place.fd(), "archive", impl_->templates.get(), (info.id + ".tar.zst").c_str()) != 0 ||
       ::fsync(impl_->templates.get()) != 0)
     return Error::from_errno(errno, "image.save", info.id);
+  SANDBOX_SYNC_POINT("template.archive_renamed");
   const std::string body = protocol::encode(record_of(info));
   Sha256 check;
   check.add(as_bytes(body));
@@ -572,10 +575,12 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   const UniqueFd meta(::openat(place.fd(), "meta", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!meta) return Error::from_errno(errno, "image.save", info.id);
   SANDBOX_CHECK(write_all(meta.get(), record, "template record"));
+  SANDBOX_SYNC_POINT("template.record_written");
   // From this rename on the template exists.
   if (::fsync(meta.get()) != 0 || ::renameat(place.fd(), "meta", impl_->templates.get(), (info.id + ".meta").c_str()) != 0 ||
       ::fsync(impl_->templates.get()) != 0)
     return Error::from_errno(errno, "image.save", info.id);
+  SANDBOX_SYNC_POINT("template.saved");
   return info;
 }
 

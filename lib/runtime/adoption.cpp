@@ -56,6 +56,7 @@ Result<void> RuntimeState::adopt_all(backend::Backend& maker) {
   const core::TimePoint deadline = core::SteadyClock::now() + kAdoptionDeadline;
   SANDBOX_TRY(auto found, maker.adopt(deadline));
   if (found.empty()) return {};
+  SANDBOX_SYNC_POINT("runtime.adoption_found");
   struct Candidate {
     std::string id, lost;
     std::optional<SandboxSpec> spec;
@@ -96,6 +97,7 @@ Result<void> RuntimeState::adopt_all(backend::Backend& maker) {
     }
   });
 
+  SANDBOX_SYNC_POINT("runtime.adoption_greeted");
   for (Candidate& candidate : candidates) {
     if (!candidate.instance) {
       adopted_.lost.push_back({candidate.id, candidate.lost});
@@ -115,6 +117,7 @@ Result<void> RuntimeState::adopt_all(backend::Backend& maker) {
     if (auto watched = monitor_->add(candidate.instance->exit_fd(), token); !watched) return std::move(watched).error();
     emit(RuntimeEvent::Kind::adopted, box->id(), {});
     adopted_.boxes.push_back(std::move(box));
+    SANDBOX_SYNC_POINT("runtime.adopted");
   }
   return {};
 }

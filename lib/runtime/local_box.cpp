@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "core/sync_point.hpp"
 #include "runtime/runtime_state.hpp"
 
 namespace sandbox::runtime {
@@ -92,6 +93,7 @@ Result<TemplateInfo> LocalBox::save_template(std::string label) {
   if (!alive || phase() != Phase::live) return gone();
   const bool was_paused = paused_.load();
   if (!was_paused) SANDBOX_CHECK(alive->pause());
+  SANDBOX_SYNC_POINT("template.paused");
   auto saved = [&]() -> Result<TemplateInfo> {
     SANDBOX_TRY(backend::Instance::Writable writable, alive->writable());
     image::ImageStore::TemplateDraft draft;
@@ -103,12 +105,14 @@ Result<TemplateInfo> LocalBox::save_template(std::string label) {
     draft.first_id = writable.first_id;
     return runtime_->store().save_template(draft);
   }();
+  SANDBOX_SYNC_POINT("template.before_resume");
   if (!was_paused) {
     if (auto resumed = alive->resume(); !resumed) {
       if (saved) return std::move(resumed).error().with_context("the template " + saved->id + " was saved, but going on");
       resumed.ignore("the failed save is the better report");
     }
   }
+  SANDBOX_SYNC_POINT("template.resumed");
   if (saved) runtime_->emit(RuntimeEvent::Kind::template_saved, id_, saved->id);
   return saved;
 }
@@ -255,7 +259,9 @@ Result<void> LocalBox::close() {
   set_phase(Phase::closed);
   const Error why(ErrorCode::cancelled, id_ + " was closed");
   why.ignore("given to whatever still runs inside");
+  SANDBOX_SYNC_POINT("runtime.before_close");
   auto destroyed = free_everything(why);
+  SANDBOX_SYNC_POINT("runtime.closed");
   runtime_->released(*this);
   return destroyed;
 }

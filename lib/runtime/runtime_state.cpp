@@ -16,6 +16,7 @@
 #include "launch/plan.hpp"
 #include "protocol/build_id.hpp"
 #include "runtime/profile.hpp"
+#include "runtime/proof.hpp"
 #include "runtime/state_directory.hpp"
 
 namespace sandbox {
@@ -84,6 +85,10 @@ Result<void> RuntimeState::start(std::vector<std::unique_ptr<backend::Backend>> 
   reactor_ = std::make_unique<aio::Reactor>();
   SANDBOX_TRY(monitor_, runtime::ExitMonitor::make(*reactor_, [this](std::uint64_t token) { on_exit(token); }));
 
+  if (!options_.required_proof().empty()) {
+    SANDBOX_TRY(const auto lines, policy());
+    SANDBOX_CHECK(runtime::check_proof(options_.required_proof(), lines));
+  }
   if (options_.is_persistent())
     for (const auto& maker : backends_) SANDBOX_CHECK(adopt_all(*maker));
   for (const auto& [count, spec] : options_.warm()) {
@@ -98,6 +103,11 @@ Result<void> RuntimeState::start(std::vector<std::unique_ptr<backend::Backend>> 
     static_cast<void>(::pthread_setschedparam(refillers_.back().native_handle(), SCHED_BATCH, &none));
   }
   return {};
+}
+
+Result<std::vector<std::string>> RuntimeState::policy() {
+  SANDBOX_TRY(auto lines, backends_.front()->policy(core::SteadyClock::now() + kProbeDeadline));
+  return runtime::complete_policy(std::move(lines));
 }
 
 backend::Backend* RuntimeState::find_backend(const std::string& name) const {
@@ -207,8 +217,10 @@ Result<RuntimeState::BoxPtr> RuntimeState::make_once(const ProfilePtr& profile, 
   auto connected = connect(*instance, profile->spec);
   if (!connected) return discard(std::move(connected).error());
   const std::shared_ptr<link::Link> link = *std::move(connected);
+  SANDBOX_SYNC_POINT("runtime.before_greet");
   if (auto greeted = greet(*instance, *link, deadline); !greeted) return discard(std::move(greeted).error());
 
+  SANDBOX_SYNC_POINT("runtime.greeted");
   std::unique_lock lock(mutex_);
   if (closing_) {
     lock.unlock();
@@ -256,6 +268,7 @@ RuntimeState::BoxPtr RuntimeState::take_ready(Profile& profile) {
     hand_over(box);
     if (const core::TimePoint next = profile.policy.next_wakeup(); next != core::TimePoint::max()) wake = plan_refill(next);
   }
+  SANDBOX_SYNC_POINT("pool.handed_out");
   if (wake) refill_changed_.notify_one();
   commit(*box, profile);
   emit(RuntimeEvent::Kind::created, box->id(), "warm");
@@ -365,7 +378,9 @@ Result<RuntimeState::BoxPtr> RuntimeState::create_slow(const ProfilePtr& profile
   lock.unlock();
   if (wake) refill_changed_.notify_one();
   if (outcome) {
+    SANDBOX_SYNC_POINT("runtime.before_commit");
     commit(**outcome, *profile);
+    SANDBOX_SYNC_POINT("runtime.committed");
     emit(RuntimeEvent::Kind::created, (*outcome)->id(), "cold");
   }
   return outcome;
@@ -499,6 +514,7 @@ void RuntimeState::refill(std::unique_lock<std::mutex>& lock, const ProfilePtr& 
   const core::TimePoint start = clock_.now();
   SANDBOX_SYNC_POINT("pool.before_refill");
   auto made = make(profile, start + kRefillDeadline);
+  SANDBOX_SYNC_POINT("pool.refilled");
   lock.lock();
   if (made && (*made)->phase() == LocalBox::Phase::lost) {
     lock.unlock();
@@ -745,6 +761,7 @@ Result<void> RuntimeState::shut_down(bool leave) {
   {
     std::lock_guard lock(mutex_);
     closing_.store(true, std::memory_order_release);
+    SANDBOX_SYNC_POINT("runtime.closing");
     for (auto& [ticket, waiter] : waiters_) waiter->changed.notify_one();
   }
   refill_changed_.notify_all();
@@ -785,6 +802,7 @@ Result<void> RuntimeState::shut_down(bool leave) {
     work();
     for (std::thread& helper : helpers) helper.join();
   }
+  SANDBOX_SYNC_POINT("runtime.boxes_closed");
   boxes.clear();
   chores_.stop();
   {

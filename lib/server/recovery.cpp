@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "server/core.hpp"
+#include "core/sync_point.hpp"
 
 /// What the store is told, and what a daemon that starts again makes of it.
 namespace sandbox::server {
@@ -74,6 +75,7 @@ Result<void> Core::recover() {
     leaves_.log->warning("template lost", {{"template", one.id}, {"error", known.error().to_string()}});
     leaves_.store->erase_template(one.id);
   }
+  SANDBOX_SYNC_POINT("server.recovering");
   RuntimeState::Adopted adopted = runtime_->take_adopted();
   std::promise<void> done;
   boost::asio::post(context(), [&] {
@@ -116,6 +118,7 @@ void Core::recall_sandboxes(std::vector<StoredSandbox> stored, RuntimeState::Ado
       recall_unknown(std::move(box));
     }
   }
+  SANDBOX_SYNC_POINT("server.recalled");
   std::map<std::string, std::string> reasons;
   for (const LostSandbox& one : adopted.lost) reasons.emplace(one.id, one.reason);
   for (const auto& [id, one] : known) {

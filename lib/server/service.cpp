@@ -7,6 +7,7 @@
 
 #include <sandbox/version.hpp>
 
+#include "core/sync_point.hpp"
 #include "core/text.hpp"
 #include "server/core.hpp"
 
@@ -124,6 +125,7 @@ Result<std::unique_ptr<Service>> Service::open(ServiceOptions options) {
   self.core->attach(self.runtime);
   SANDBOX_CHECK(self.core->recover());
   on_reactor(self.context(), [&] { self.core->start(); });
+  SANDBOX_SYNC_POINT("server.before_listen");
   SANDBOX_CHECK(self.listen());
   on_reactor(self.context(), [&] { self.core->count_connections([server = self.server.get()] { return server->connections(); }); });
   return service;
@@ -154,6 +156,7 @@ Result<std::vector<ConfigChange>> Service::reload(const Config& config) {
 Result<void> Service::stop(Leave leave, std::chrono::milliseconds drain) {
   std::lock_guard lock(impl_->mutex);
   if (std::exchange(impl_->stopped, true) || !impl_->runtime) return {};
+  SANDBOX_SYNC_POINT("server.stopping");
   on_reactor(impl_->context(), [&] { impl_->core->stop(); });
   if (impl_->server) {
     auto drained = std::make_shared<std::promise<void>>();
@@ -162,6 +165,7 @@ Result<void> Service::stop(Leave leave, std::chrono::milliseconds drain) {
     if (done.wait_for(drain + std::chrono::seconds(5)) == std::future_status::timeout) impl_->log->warning("not drained in time");
     impl_->server.reset();  // while its thread still runs
   }
+  SANDBOX_SYNC_POINT("server.drained");
   auto ended = impl_->core->end(leave == Leave::keep);
   auto closed = leave == Leave::keep ? impl_->runtime->leave() : impl_->runtime->close();
   impl_->core.reset();

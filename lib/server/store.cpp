@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "core/sync_point.hpp"
 #include "core/unique_fd.hpp"
 #include "server/store_records.hpp"
 
@@ -75,10 +76,12 @@ struct Store::Impl {
       PendingWrites batch = std::exchange(pending, {});
       const std::uint64_t upto = wanted;
       guard.unlock();
+      SANDBOX_SYNC_POINT("store.before_write");
       auto written = [&] {
         const std::lock_guard database(database_mutex);
         return tables.write(batch);
       }();
+      SANDBOX_SYNC_POINT("store.written");
       if (!written && options.on_error) options.on_error(written.error());
       guard.lock();
       if (written) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/text.hpp"
+#include "core/sync_point.hpp"
 #include "server/core.hpp"
 
 /// Templates: what a sandbox wrote, kept under an id of the service. Equal contents are one in the runtime's store, whoever
@@ -82,6 +83,7 @@ void Core::save_template(const RecordPtr& record, const std::string& identity, c
       drop_unused_content();
       return done(refusal(400, ErrorCode::resource_exhausted, "template size " + std::to_string(captured->size.bytes()) + " exceeds limit"));
     }
+    SANDBOX_SYNC_POINT("server.template_captured");
     SavedTemplate saved;
     static_cast<TemplateInfo&>(saved.info) = *captured;
     saved.spec = record->box ? record->box->spec() : SandboxSpec();
@@ -93,6 +95,7 @@ void Core::save_template(const RecordPtr& record, const std::string& identity, c
     saved.info.created = std::chrono::system_clock::now();
     unused_content_.erase(captured->id);
     persist(saved);
+    SANDBOX_SYNC_POINT("server.template_recorded");
     const ServiceTemplate info = saved.info;
     templates_.insert_or_assign(id, std::move(saved));
     done(info);

@@ -25,6 +25,7 @@
 #include "agent/loop.hpp"
 #include "agent/server.hpp"
 #include "agent/transport.hpp"
+#include "core/sync_point.hpp"
 #include "core/text.hpp"
 
 extern char** environ;
@@ -84,6 +85,7 @@ int main(int argc, char** argv) {
   }
   if (::fcntl(socket_number, F_SETFD, FD_CLOEXEC) != 0) usage();
 
+  SANDBOX_SYNC_POINT("agent.started");
   fill_stdio();
   const std::string own_status = agent::read_own_status();
   settle_signals(own_status);
@@ -110,6 +112,7 @@ int main(int argc, char** argv) {
     started.ignore("said by the exit status");
     ::_exit(70);
   }
+  SANDBOX_SYNC_POINT("agent.serving");
   loop.run();
   if (::getpid() != 1) shared.children().kill_descendants();   // with process 1 its whole namespace ends
   ::_exit(0);

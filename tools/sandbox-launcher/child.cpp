@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "core/sync_point.hpp"
 #include "os/landlock.hpp"
 #include "os/syscalls.hpp"
 
@@ -217,6 +218,7 @@ void child_main(ChildState& state) noexcept {
   const ChildPlan& plan = state.plan;
   const Steps step{state};
 
+  SANDBOX_SYNC_POINT("child.started");
   die_with_launcher(step, plan);
   join_cgroups(step, plan);
   step.done(Step::cgroup);
@@ -224,15 +226,18 @@ void child_main(ChildState& state) noexcept {
   step("native.identity", "setsid", call(SYS_setsid));
   step.done(Step::identity);
   wait_for_go(step, state);
+  SANDBOX_SYNC_POINT("child.told_to_go");
   step.done(Step::wait);
   become_root(step, plan);
   mount_root(step, plan);
   step.done(Step::root);
   mount_writable(step, plan);
+  SANDBOX_SYNC_POINT("child.root_mounted");
   step.done(Step::writable);
   mount_proc(step, plan);
   step.done(Step::proc);
   enter_root(step, plan);
+  SANDBOX_SYNC_POINT("child.root_entered");
   step.done(Step::enter);
   set_limits(step, plan);
   arrange_descriptors(step, plan);
@@ -240,9 +245,11 @@ void child_main(ChildState& state) noexcept {
   step("native.no_new_privs", "", call(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
   landlock(step, plan);
   die_with_launcher(step, plan);  // becoming root took the signal away
+  SANDBOX_SYNC_POINT("child.locked");
   step.done(Step::locks);
   step("native.seccomp", "filter", call(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &plan.filter));
   step.done(Step::filter);
+  SANDBOX_SYNC_POINT("child.before_agent");
   step("native.exec", "agent", call(SYS_execveat, plan.agent, "", plan.argv, plan.environment, AT_EMPTY_PATH));
   fail(state, "native.exec", "agent", -EINVAL);
 }

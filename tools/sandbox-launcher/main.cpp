@@ -10,12 +10,14 @@
 #include <cstdio>
 
 #include "base.hpp"
+#include "core/sync_point.hpp"
 #include "os/fd_passing.hpp"
 #include "os/syscalls.hpp"
 #include "server.hpp"
 
 int main() {
   using namespace sandbox;
+  SANDBOX_SYNC_POINT("launcher.started");
   constexpr int kControl = 3;
   ::umask(0);
   // Descriptors 4 and 5 stay taken: a sandbox's agent gets 3 to 5, and none of ours may have those numbers.
@@ -41,6 +43,7 @@ int main() {
     return 69;
   }
   if (!base->rootless()) ::setgroups(0, nullptr);
+  SANDBOX_SYNC_POINT("launcher.entered");
   launcher::Server server(kControl, *std::move(base));
   ::_exit(server.run());
 }

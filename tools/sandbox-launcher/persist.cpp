@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "os/fd_passing.hpp"
+#include "core/sync_point.hpp"
 #include "server.hpp"
 
 namespace sandbox::launcher {
@@ -49,6 +50,7 @@ Result<void> Server::persist(const launch::Request& request, std::vector<UniqueF
   if (high < 0 || ::fcntl(high, F_SETFL, O_RDWR | O_NONBLOCK) != 0) return Error::from_errno(errno, "native.persist");
   rendezvous_ = UniqueFd(high);
   if (!watch(rendezvous_.get(), kRendezvousKey, EPOLLIN)) return Error::from_errno(errno, "native.persist");
+  SANDBOX_SYNC_POINT("launcher.persisting");
   persist_ = std::move(wanted);
   // Whoever reads our first owner's standard error must not wait for us.
   ::dup3(4, STDERR_FILENO, 0);
@@ -61,8 +63,10 @@ Result<void> Server::commit(const launch::Request& request, std::vector<UniqueFd
   SANDBOX_CHECK(launch::validate(wanted));
   SANDBOX_TRY(Sandbox * sandbox, find(wanted.id));
   if (!rendezvous_) return Error(ErrorCode::failed_precondition, "this launcher does not persist").with_operation("native.persist");
+  SANDBOX_SYNC_POINT("launcher.before_commit");
   sandbox->committed = true;
   sandbox->record = std::move(wanted.record);
+  SANDBOX_SYNC_POINT("launcher.committed");
   reply(request.number, {});
   return {};
 }
@@ -74,6 +78,7 @@ Result<void> Server::list(const launch::Request& request, std::vector<UniqueFd>&
     if (id > wanted.after && sandbox->committed && !sandbox->doomed) found.push_back(sandbox.get());
   std::sort(found.begin(), found.end(), [](const Sandbox* a, const Sandbox* b) { return a->id < b->id; });
   tidy_slots();
+  SANDBOX_SYNC_POINT("launcher.listing");
   launch::Listed answer;
   std::size_t bytes = 0;
   for (const Sandbox* sandbox : found) {
@@ -105,9 +110,11 @@ Result<void> Server::adopt(const launch::Request& request, std::vector<UniqueFd>
   if (sandbox->ended) return Error(ErrorCode::unavailable, "the sandbox has ended").with_operation("native.sandbox");
   if (!sandbox->door) return Error(ErrorCode::failed_precondition, "the sandbox was not made to be adopted").with_operation("native.adopt");
   SANDBOX_TRY(auto ends, os::socket_pair(SOCK_STREAM | SOCK_NONBLOCK));
+  SANDBOX_SYNC_POINT("launcher.before_adopt");
   const std::byte mark{1};
   const int passed[] = {ends.second.get()};
   SANDBOX_CHECK(os::send_packet(sandbox->door.get(), ByteView(&mark, 1), passed));
+  SANDBOX_SYNC_POINT("launcher.adopted");
   const int fds[] = {ends.first.get(), sandbox->pidfd.get()};
   reply(request.number, {}, fds);
   return {};
@@ -122,6 +129,7 @@ Result<void> Server::forget(const launch::Request& request, std::vector<UniqueFd
 /// The control connection has ended. Returns whether there is a reason to go on without one.
 bool Server::lose_control() {
   if (!rendezvous_) return false;
+  SANDBOX_SYNC_POINT("launcher.control_lost");
   broken_ = false;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, control_, nullptr);
   if (later_control_) later_control_.reset();
@@ -141,6 +149,7 @@ bool Server::lose_control() {
   std::erase_if(trees_, [](const auto& entry) { return entry.second.expired(); });
   spare_networks_.clear();
   spare_cgroups_.clear();
+  SANDBOX_SYNC_POINT("launcher.uncommitted_doomed");
   orphan_deadline_ns_ = now_ns() + std::uint64_t{persist_.orphan_ms} * 1000000;
   return std::any_of(sandboxes_.begin(), sandboxes_.end(), [](const auto& entry) { return entry.second->committed && !entry.second->doomed; });
 }
@@ -176,6 +185,7 @@ void Server::on_rendezvous() {
     if (high >= 0) ::close(high);
     return;
   }
+  SANDBOX_SYNC_POINT("launcher.taken_over");
   later_control_ = UniqueFd(high);
   control_ = high;
   orphan_deadline_ns_ = 0;

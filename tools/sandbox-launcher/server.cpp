@@ -17,6 +17,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "core/sync_point.hpp"
 #include "os/fd_passing.hpp"
 #include "os/landlock.hpp"
 #include "os/syscalls.hpp"
@@ -292,6 +293,7 @@ Result<void> Server::configure(const launch::Request& request, std::vector<Uniqu
   }
   for (const char* always : {"disk", "inodes", "open_files", "seccomp", "namespaces", "capabilities"}) answer.enforced.emplace_back(always);
   if (landlock_abi_ > 0) answer.enforced.emplace_back("landlock");
+  SANDBOX_SYNC_POINT("launcher.configured");
   configured_ = greeted_ = true;
   reply(request.number, protocol::encode(answer));
   facts_ = std::move(answer);
@@ -315,6 +317,7 @@ Result<void> Server::prepare(const launch::Request& request, std::vector<UniqueF
     SANDBOX_TRY(bridge_, Bridge::setup(config));
     if (bridge_->watch_fd() >= 0) watch(bridge_->watch_fd(), kBridgeKey, EPOLLIN);
   }
+  SANDBOX_SYNC_POINT("launcher.before_prepare");
   const std::string key = (plan.writable_root ? "w" : "r") + protocol::encode(plan.tree);
   std::shared_ptr<MountedTree> tree = trees_[key].lock();
   if (!tree) {
@@ -324,6 +327,7 @@ Result<void> Server::prepare(const launch::Request& request, std::vector<UniqueF
   }
   const std::uint32_t number = plan.recipe;
   SANDBOX_TRY(auto recipe, Recipe::make(std::move(plan), base_, *cgroups_, std::move(tree), landlock_abi_, static_cast<bool>(rendezvous_)));
+  SANDBOX_SYNC_POINT("launcher.prepared");
   reply(request.number, protocol::encode(recipe->prepared()));
   recipes_.emplace(number, std::move(recipe));
   return {};
@@ -411,6 +415,7 @@ Result<void> Server::create(const launch::Request& request, std::vector<UniqueFd
   SANDBOX_TRY(auto which, protocol::decode<launch::Create>(as_bytes(request.body)));
   const auto recipe = recipes_.find(which.recipe);
   if (recipe == recipes_.end()) return Error(ErrorCode::not_found, "no such recipe").with_operation("native.plan");
+  SANDBOX_SYNC_POINT("launcher.before_create");
   auto sandbox = std::make_unique<Sandbox>();
   sandbox->id = ++next_id_;
   launch::Created created;
@@ -431,9 +436,11 @@ Result<void> Server::create(const launch::Request& request, std::vector<UniqueFd
     if (sandbox->has_ids) ids_->release(sandbox->first_id);
     return started;
   }
+  SANDBOX_SYNC_POINT("launcher.before_reply");
   const int fds[] = {stream.get(), sandbox->pidfd.get()};
   reply(request.number, protocol::encode(created), fds);
   sandboxes_.emplace(sandbox->id, std::move(sandbox));
+  SANDBOX_SYNC_POINT("launcher.created");
   return {};
 }
 
@@ -500,6 +507,7 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   plan.root_tree = -1;
   mark();
 
+  SANDBOX_SYNC_POINT("launcher.resources_taken");
   constexpr std::uint64_t kNamespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
   int pidfd = -1;
   long pid;
@@ -520,10 +528,13 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   for (UniqueFd& join : sandbox.cgroups.take_joins()) slot->fds.push_back(std::move(join));
   mark();
 
+  SANDBOX_SYNC_POINT("launcher.cloned");
   SANDBOX_CHECK(hand_over(sandbox, *slot, *recipe));
+  SANDBOX_SYNC_POINT("launcher.before_go");
   slot->state.go.store(1, std::memory_order_release);
   os::raw::call(SYS_futex, &slot->state.go, FUTEX_WAKE_PRIVATE, 1);
   mark();
+  SANDBOX_SYNC_POINT("launcher.went");
   if (!watch(sandbox.pidfd.get(), exit_key(sandbox.id), EPOLLIN)) return Error::from_errno(errno, "native.launch", "epoll");
   created.id = sandbox.id;
   created.pid = static_cast<std::uint32_t>(pid);
@@ -586,6 +597,7 @@ void Server::on_exit(Sandbox& sandbox) {
   if (::waitid(static_cast<idtype_t>(3 /* P_PIDFD */), static_cast<id_t>(sandbox.pidfd.get()), &info, WEXITED | WNOHANG) != 0 || info.si_pid == 0) {
     if (errno == EINTR || info.si_pid == 0) return;
   }
+  SANDBOX_SYNC_POINT("launcher.exit_seen");
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, sandbox.pidfd.get(), nullptr);
   tidy_slots();
   sandbox.ended = true;
@@ -599,6 +611,7 @@ void Server::on_exit(Sandbox& sandbox) {
 
 /// Gives back everything but the record. False when the kernel still holds something; to be tried again.
 bool Server::clean(Sandbox& sandbox) {
+  SANDBOX_SYNC_POINT("launcher.before_clean");
   sandbox.network.reset();
   sandbox.writable.reset();
   sandbox.door.reset();
@@ -620,6 +633,7 @@ void Server::finish(std::uint64_t id) {
   Sandbox& sandbox = *found->second;
   for (const std::uint64_t number : sandbox.waiting_outcome) reply(number, protocol::encode(sandbox.outcome));
   sandbox.waiting_outcome.clear();
+  SANDBOX_SYNC_POINT("launcher.cleaned");
   if (!sandbox.doomed) return;
   for (const std::uint64_t number : sandbox.waiting_destroy) reply(number, {});
   sandboxes_.erase(found);
@@ -634,6 +648,7 @@ Result<void> Server::destroy(const launch::Request& request, std::vector<UniqueF
 }
 
 void Server::doom(Sandbox& sandbox) {
+  SANDBOX_SYNC_POINT("launcher.before_kill");
   sandbox.doomed = true;
   if (!sandbox.ended) {
     if (sandbox.frozen) sandbox.cgroups.kill();
@@ -652,6 +667,7 @@ Result<void> Server::outcome(const launch::Request& request, std::vector<UniqueF
 }
 
 void Server::shut_down() {
+  SANDBOX_SYNC_POINT("launcher.before_shutdown");
   if (rendezvous_) {
     // First of all: nobody shall find a launcher that is ending.
     rendezvous_.reset();
@@ -672,6 +688,7 @@ void Server::shut_down() {
     sandbox->ended = true;
     for (int attempt = 0; attempt < 200 && !clean(*sandbox); ++attempt) ::poll(nullptr, 0, 1);
   }
+  SANDBOX_SYNC_POINT("launcher.swept");
   connections_.clear();
   sandboxes_.clear();
   spare_cgroups_.clear();
@@ -723,6 +740,7 @@ Result<void> Server::freeze(const launch::Request& request, std::vector<UniqueFd
   if (!sandbox->cgroups) return Error(ErrorCode::failed_precondition, "pausing needs cgroups, and this host gives us none").with_operation("native.cgroup");
   sandbox->frozen = true;
   SANDBOX_CHECK(sandbox->cgroups.set_frozen(true));
+  SANDBOX_SYNC_POINT("launcher.frozen");
   reply(request.number, {});
   return {};
 }
@@ -732,6 +750,7 @@ Result<void> Server::thaw(const launch::Request& request, std::vector<UniqueFd>&
   SANDBOX_TRY(Sandbox * sandbox, find(target.id));
   if (sandbox->ended) return ended();
   if (!sandbox->cgroups) return Error(ErrorCode::failed_precondition, "pausing needs cgroups, and this host gives us none").with_operation("native.cgroup");
+  SANDBOX_SYNC_POINT("launcher.before_thaw");
   SANDBOX_CHECK(sandbox->cgroups.set_frozen(false));
   sandbox->frozen = false;
   reply(request.number, {});
@@ -742,6 +761,7 @@ Result<void> Server::writable(const launch::Request& request, std::vector<Unique
   SANDBOX_TRY(auto target, protocol::decode<launch::Target>(as_bytes(request.body)));
   SANDBOX_TRY(Sandbox * sandbox, find(target.id));
   if (sandbox->ended) return ended();
+  SANDBOX_SYNC_POINT("launcher.before_writable");
   UniqueFd directory(::openat(sandbox->writable.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return Error::from_errno(errno, "native.writable");
   launch::Writable answer;

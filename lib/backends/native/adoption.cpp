@@ -1,6 +1,7 @@
 #include "backends/native/adoption.hpp"
 
 #include "backends/native/instance.hpp"
+#include "core/sync_point.hpp"
 
 namespace sandbox::native {
 
@@ -37,7 +38,9 @@ std::string encoded_target(std::uint64_t id) {
 
 Result<std::unique_ptr<backend::Instance>> adopt_one(const std::shared_ptr<Launcher>& launcher, const launch::Adoptable& entry,
                                                      const Record& record, core::TimePoint deadline) {
+  SANDBOX_SYNC_POINT("native.before_adopt");
   SANDBOX_TRY(auto answer, launcher->call(launch::Kind::adopt, encoded_target(entry.id), deadline));
+  SANDBOX_SYNC_POINT("native.adopted");
   if (answer.fds.size() != 2) return Error(ErrorCode::protocol, "the launcher's answer lacks descriptors").with_operation("native.launcher");
   return std::unique_ptr<backend::Instance>(
       std::make_unique<NativeInstance>(launcher, record.expectation(), entry.id, std::move(answer.fds[0]), std::move(answer.fds[1]),

@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "backends/native/adoption.hpp"
+#include "core/sync_point.hpp"
 #include "os/syscalls.hpp"
 #include "protocol/frame.hpp"
 
@@ -79,12 +80,15 @@ Result<void> NativeInstance::destroy() {
   std::lock_guard lock(mutex_);
   if (destroyed_) return {};
   destroyed_ = true;
+  SANDBOX_SYNC_POINT("native.before_destroy");
   launcher_->living.fetch_sub(1, std::memory_order_relaxed);
   // A launcher that outlives us must know that this end was wanted, should ours come in between.
   if (launcher_->persistent) launcher_->tell(launch::Kind::destroy, target());
   // The kill comes from here: no other process has to wake up first. What the sandbox used on the host is the
   // launcher's to give back, and it does so when it sees the end.
+  SANDBOX_SYNC_POINT("native.before_kill");
   const bool killed = !paused_ && os::pidfd_send_signal(pidfd_.get(), SIGKILL) != -EPERM;
+  SANDBOX_SYNC_POINT("native.killed");
   if (!killed && launcher_->persistent) {
     // The launcher kills it, frozen or not.
   } else if (!killed) {
@@ -93,6 +97,7 @@ Result<void> NativeInstance::destroy() {
     return {};
   }
   if (!launcher_->persistent) launcher_->tell(launch::Kind::destroy, target());
+  SANDBOX_SYNC_POINT("native.destroy_told");
   if (!wait_for(pidfd_.get(), POLLIN, soon()))
     return Error(ErrorCode::deadline_exceeded, "the sandbox's processes did not end").with_operation("native.destroy");
   return {};
@@ -222,7 +227,9 @@ void NativeInstance::commit(std::string_view record) {
   launch::Commit request;
   request.id = id_;
   request.record = protocol::encode(Record::of(*expected_, record));
+  SANDBOX_SYNC_POINT("native.before_commit");
   launcher_->tell(launch::Kind::commit, protocol::encode(request));
+  SANDBOX_SYNC_POINT("native.committed");
 }
 
 void NativeInstance::leave() noexcept {

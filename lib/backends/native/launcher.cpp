@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "core/sync_point.hpp"
 #include "os/fd_passing.hpp"
 #include "os/syscalls.hpp"
 #include "protocol/build_id.hpp"
@@ -28,8 +29,10 @@ Error gone() { return Error(ErrorCode::unavailable, "the launcher has ended").wi
 Result<std::shared_ptr<Launcher>> Launcher::start(int program, int agent, const launch::Configure& configure, core::TimePoint deadline) {
   SANDBOX_TRY(auto ends, os::socket_pair(SOCK_SEQPACKET));
   const int passed[] = {ends.second.get()};
+  SANDBOX_SYNC_POINT("native.before_launcher");
   SANDBOX_TRY(auto process, os::PidfdProcess::spawn(program, {"sandbox-launcher"}, passed));
   ends.second.reset();
+  SANDBOX_SYNC_POINT("native.launcher_spawned");
   std::shared_ptr<Launcher> launcher(new Launcher(std::move(ends.first), std::move(process)));
   SANDBOX_CHECK(launcher->configure(agent, configure, deadline));
   return launcher;
@@ -37,12 +40,14 @@ Result<std::shared_ptr<Launcher>> Launcher::start(int program, int agent, const 
 
 Result<std::shared_ptr<Launcher>> Launcher::take_over(core::UniqueFd socket, int agent, const launch::Configure& configure,
                                                       core::TimePoint deadline) {
+  SANDBOX_SYNC_POINT("native.before_take_over");
   std::shared_ptr<Launcher> launcher(new Launcher(std::move(socket)));
   launcher->persistent = launcher->was_taken_over_ = true;
   if (auto configured = launcher->configure(agent, configure, deadline); !configured) {
     launcher->leave();
     return std::move(configured).error();
   }
+  SANDBOX_SYNC_POINT("native.taken_over");
   launcher->taken_over_ = core::UniqueFd(os::pidfd_open(static_cast<int>(launcher->facts_.pid)));
   return launcher;
 }
@@ -187,6 +192,7 @@ void Launcher::tell(launch::Kind kind, std::string body) {
 }
 
 void Launcher::close(core::TimePoint deadline) {
+  SANDBOX_SYNC_POINT("native.before_launcher_close");
   if (persistent) tell(launch::Kind::forget, {});
   std::optional<os::PidfdProcess> process;
   core::UniqueFd taken_over;

@@ -1,9 +1,11 @@
 #include "backends/native/native.hpp"
 
+#include <sodium/crypto_hash_sha256.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <cstdlib>
 #include <map>
@@ -17,6 +19,8 @@
 #include "backends/native/rendezvous.hpp"
 #include "backends/native/userland.hpp"
 #include "backends/native/verify.hpp"
+#include "core/sync_point.hpp"
+#include "core/text.hpp"
 #include "os/memfd.hpp"
 #include "os/seccomp.hpp"
 #include "protocol/build_id.hpp"
@@ -45,16 +49,19 @@ class NativeRecipe final : public backend::Recipe {
     if (!launcher) return Error(ErrorCode::unavailable, "every launcher has ended").with_operation("native.launcher");
     launch::Create request;
     request.recipe = number_;
+    SANDBOX_SYNC_POINT("native.before_create");
     launcher->creating.fetch_add(1, std::memory_order_relaxed);
     auto answer = launcher->call(launch::Kind::create, protocol::encode(request), deadline);
     launcher->creating.fetch_sub(1, std::memory_order_relaxed);
     if (!answer) return std::move(answer).error();
     SANDBOX_TRY(auto created, protocol::decode<launch::Created>(as_bytes(answer->body)));
+    SANDBOX_SYNC_POINT("native.created");
     if (answer->fds.size() != 2) return Error(ErrorCode::protocol, "the launcher's answer lacks descriptors").with_operation("native.launcher");
     return std::unique_ptr<backend::Instance>(std::make_unique<NativeInstance>(
         launcher, expected_, created.id, std::move(answer->fds[0]), std::move(answer->fds[1]), core::SteadyClock::now()));
   }
 
+  const Expectation& expected() const noexcept { return *expected_; }
   bool stale() const noexcept override {
     return !std::all_of(launchers_.begin(), launchers_.end(), [](const auto& launcher) { return launcher->alive(); });
   }
@@ -81,15 +88,29 @@ class NativeRecipe final : public backend::Recipe {
 
 // ---- Backend ------------------------------------------------------------------------------------------------------------
 
-Error refuse(const std::string& what) { return Error(ErrorCode::invalid_argument, what).with_operation("native.spec"); }
-
-std::string default_helper_directory() {
-  if (const char* directory = std::getenv("SANDBOX_BIN_DIR")) return directory;
-  char path[4096];
-  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
-  const std::string_view text(path, size > 0 ? static_cast<std::size_t>(size) : 0);
-  return std::string(text.substr(0, text.rfind('/')));
+std::string digest_of(std::string_view bytes) {
+  unsigned char digest[crypto_hash_sha256_BYTES];
+  crypto_hash_sha256(digest, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  return core::to_hex(digest, sizeof digest);
 }
+
+Result<std::string> digest_of(int file) {
+  crypto_hash_sha256_state state;
+  crypto_hash_sha256_init(&state);
+  std::vector<unsigned char> piece(1 << 16);
+  for (off_t at = 0;;) {
+    const ssize_t size = ::pread(file, piece.data(), piece.size(), at);
+    if (size < 0) return Error::from_errno(errno, "native.policy", "helper program");
+    if (size == 0) break;
+    crypto_hash_sha256_update(&state, piece.data(), static_cast<std::size_t>(size));
+    at += size;
+  }
+  unsigned char digest[crypto_hash_sha256_BYTES];
+  crypto_hash_sha256_final(&state, digest);
+  return core::to_hex(digest, sizeof digest);
+}
+
+Error refuse(const std::string& what) { return Error(ErrorCode::invalid_argument, what).with_operation("native.spec"); }
 
 Result<launch::LaunchPlan> compile(const SandboxSpec& spec, const backend::ResolvedImage& image, const std::string& filter,
                                    const std::vector<std::string>& resolvers) {
@@ -166,6 +187,7 @@ class NativeBackend final : public backend::Backend {
       std::lock_guard lock(mutex_);
       plan.recipe = ++next_recipe_;
     }
+    SANDBOX_SYNC_POINT("native.before_prepare");
     SANDBOX_CHECK(launch::validate(plan));
     const std::string body = protocol::encode(plan);
     launch::Prepared prepared;
@@ -173,9 +195,40 @@ class NativeBackend final : public backend::Backend {
       SANDBOX_TRY(auto answer, launcher->call(launch::Kind::prepare, body, soon()));
       SANDBOX_TRY(prepared, protocol::decode<launch::Prepared>(as_bytes(answer.body)));
     }
+    SANDBOX_SYNC_POINT("native.prepared");
     auto expected = std::make_shared<Expectation>(plan, prepared);
     expected->benchmark_without_network_namespace = options_.benchmark_without_network_namespace;
     return std::shared_ptr<backend::Recipe>(std::make_shared<NativeRecipe>(std::move(launchers), plan.recipe, std::move(expected)));
+  }
+
+  Result<std::vector<std::string>> policy(TimePoint deadline) override {
+    SANDBOX_TRY(auto launchers, started(deadline));
+    const launch::Configured& facts = launchers.front()->facts();
+    std::vector<std::string> lines = {"backend native", facts.rootless ? "launchers rootless" : "launchers as root"};
+    // The launcher decides about mounts, ids, capabilities and limits, the agent about what programs start with: which ones.
+    const std::string directory = helper_directory(options_.helper_directory);
+    for (const char* name : {"sandbox-launcher", "sandbox-agent"}) {
+      SANDBOX_TRY(const auto file, os::open_helper(directory, name));
+      SANDBOX_TRY(const std::string digest, digest_of(file.get()));
+      lines.push_back(std::string("program ") + name + " sha256 " + digest);
+    }
+    lines.push_back("filter sha256 " + digest_of(filter_) + " of " + std::to_string(filter_.size()) + " bytes");
+    for (const char* set : {"inheritable", "permitted", "effective", "bounding", "ambient"}) lines.push_back(std::string("capabilities ") + set + " none");
+    lines.push_back("landlock abi " + std::to_string(facts.landlock_abi));
+    for (const std::string& lock : facts.enforced) lines.push_back("enforced " + lock);
+    for (const std::string& lock : facts.unenforced) lines.push_back("not enforced " + lock);
+    if (options_.benchmark_without_network_namespace) lines.push_back("network of the host");
+    SandboxSpec spec;
+    if (!facts.unenforced.empty()) spec.allow(allow::unenforced_limits{});
+    const Limits limits = spec.limits();
+    lines.push_back("limits memory " + std::to_string(limits.memory().bytes()) + " cpu " + std::to_string(std::lround(limits.cpus() * 1000)) + " pids " +
+                    std::to_string(limits.pids()) + " files " + std::to_string(limits.open_files()) + " disk " + std::to_string(limits.disk().bytes()) +
+                    " inodes " + std::to_string(limits.inodes()));
+    backend::ResolvedImage image;
+    image.host_userland = true;
+    SANDBOX_TRY(const auto recipe, prepare(spec, image));
+    for (const std::string& mount : static_cast<const NativeRecipe&>(*recipe).expected().mounts) lines.push_back("mount " + mount);
+    return lines;
   }
 
   std::uint64_t restarts() const noexcept override { return restarts_.load(std::memory_order_relaxed); }
@@ -220,7 +273,7 @@ class NativeBackend final : public backend::Backend {
     if (closed_) return Error(ErrorCode::unavailable, "the backend is closed").with_operation("native.backend");
     if (!launchers_.empty() && std::all_of(launchers_.begin(), launchers_.end(), [](const auto& l) { return l->alive(); }))
       return launchers_;
-    const std::string directory = options_.helper_directory.empty() ? default_helper_directory() : options_.helper_directory;
+    const std::string directory = native::helper_directory(options_.helper_directory);
     SANDBOX_TRY(auto launcher_file, os::open_helper(directory, "sandbox-launcher"));
     SANDBOX_TRY(auto agent_file, os::open_helper(directory, "sandbox-agent"));
     SANDBOX_TRY(auto agent, os::sealed_program(agent_file.get(), "sandbox-agent"));
@@ -274,6 +327,15 @@ class NativeBackend final : public backend::Backend {
 };
 
 }  // namespace
+
+std::string helper_directory(const std::string& configured) {
+  if (!configured.empty()) return configured;
+  if (const char* directory = std::getenv("SANDBOX_BIN_DIR")) return directory;
+  char path[4096];
+  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
+  const std::string_view text(path, size > 0 ? static_cast<std::size_t>(size) : 0);
+  return std::string(text.substr(0, text.rfind('/')));
+}
 
 std::unique_ptr<backend::Backend> make_backend(NativeOptions options) {
   return std::make_unique<NativeBackend>(std::move(options));

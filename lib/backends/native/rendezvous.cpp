@@ -1,4 +1,5 @@
 #include "backends/native/rendezvous.hpp"
+#include "core/sync_point.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -95,6 +96,7 @@ Result<void> Rendezvous::persist(Launcher& launcher, std::chrono::milliseconds o
   const sockaddr_un address = address_of(directory_.get(), name);
   if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || ::listen(socket.get(), 16) != 0)
     return Error::from_errno(errno, kOperation, path_ + "/" + name);
+  SANDBOX_SYNC_POINT("native.rendezvous_bound");
   launch::Persist request;
   request.path = path_ + "/" + name;
   request.orphan_ms = static_cast<std::uint32_t>(std::clamp<std::int64_t>(orphan_time.count(), 1, launch::kMaxOrphanMs));
