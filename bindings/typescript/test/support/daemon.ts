@@ -1,0 +1,47 @@
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+
+export interface Daemon {
+  endpoint: string;
+  stop(): Promise<void>;
+}
+
+/** $SANDBOX_BIN_DIR, where the helpers and the daemon of one build are. */
+export function binDirectory(): string {
+  const directory = process.env["SANDBOX_BIN_DIR"];
+  if (!directory) throw new Error("set SANDBOX_BIN_DIR to the bin directory of a build");
+  return directory;
+}
+
+/** A sandboxd of its own, on a scratch socket with scratch state. */
+export async function startDaemon(): Promise<Daemon> {
+  const scratch = mkdtempSync(join(tmpdir(), "sandbox-ts-"));
+  const socket = join(scratch, "d.sock");
+  writeFileSync(
+    join(scratch, "config.toml"),
+    `[server]\nsocket = "${socket}"\ndata_dir = "${scratch}/data"\n[limits]\ncreate_rate_limit = 0\n[pool]\ntotal_warm = 2\nmax_warm = 4\n`,
+  );
+  const log = join(scratch, "log");
+  const output = openSync(log, "w");
+  const child = spawn(join(binDirectory(), "sandboxd"), ["--config", join(scratch, "config.toml")], {
+    stdio: ["ignore", output, output],
+  });
+  const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
+  for (const deadline = Date.now() + 30_000; !existsSync(socket); await delay(20)) {
+    if (child.exitCode !== null || Date.now() > deadline) {
+      child.kill("SIGKILL");
+      throw new Error(`sandboxd did not come up: ${readFileSync(log, "utf8")}`);
+    }
+  }
+  return {
+    endpoint: `unix://${socket}`,
+    async stop() {
+      child.kill("SIGTERM");
+      await ended;
+      rmSync(scratch, { recursive: true, force: true });
+    },
+  };
+}
