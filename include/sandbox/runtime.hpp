@@ -63,11 +63,18 @@ class RuntimeOptions {
   RuntimeOptions& orphan_time(std::chrono::milliseconds time) & { return orphan_time_ = time, *this; }
   RuntimeOptions&& orphan_time(std::chrono::milliseconds time) && { return std::move(orphan_time(time)); }
 
+  /// Opens only with the report at `path` (`sbx prove --report`, sandbox::prove()): it must have passed, and for this build,
+  /// this host's kernel and this policy. Nothing is warmed, adopted or created otherwise. The file must belong to root or to
+  /// us and be writable by nobody else. Default: none is asked for.
+  RuntimeOptions& require_proof(std::string path) & { return proof_ = std::move(path), *this; }
+  RuntimeOptions&& require_proof(std::string path) && { return std::move(require_proof(std::move(path))); }
+
   const std::vector<std::pair<std::uint32_t, SandboxSpec>>& warm() const noexcept { return warm_; }
   std::uint32_t max_warm() const noexcept { return max_warm_; }
   std::uint32_t max_sandboxes() const noexcept { return max_sandboxes_; }
   const std::string& state_directory() const noexcept { return state_directory_; }
   const std::string& helper_directory() const noexcept { return helper_directory_; }
+  const std::string& required_proof() const noexcept { return proof_; }
   const EventCallback& on_event() const noexcept { return on_event_; }
   const LogCallback& on_log() const noexcept { return on_log_; }
   std::uint32_t launchers() const noexcept { return launchers_; }
@@ -80,6 +87,7 @@ class RuntimeOptions {
   std::uint32_t max_sandboxes_ = 1000;
   std::string state_directory_;
   std::string helper_directory_;
+  std::string proof_;
   EventCallback on_event_;
   LogCallback on_log_;
   std::uint32_t launchers_ = 0;
@@ -136,7 +144,7 @@ class Runtime {
   /// A persistent one first takes over the sandboxes that an earlier runtime left (500 in a second on two cores).
   /// Errors: unsupported (no user namespaces: says what to enable), not_found (helpers), unavailable, already_exists
   /// (another persistent runtime works in the state directory), failed_precondition (library and helpers of different
-  /// builds).
+  /// builds; the required proof is missing, failed or of something else).
   static Result<Runtime> open(RuntimeOptions options = RuntimeOptions());
   Runtime(Runtime&&) noexcept;
   Runtime& operator=(Runtime&&) noexcept;
@@ -148,6 +156,7 @@ class Runtime {
   Result<Sandbox> create();
   Result<Sandbox> create(const SandboxSpec& spec, CreateOptions options = CreateOptions());
   template <class Token> auto async_create(SandboxSpec spec, Token&& token);  ///< void(Result<Sandbox>)
+  template <class Token> auto async_create(SandboxSpec spec, CreateOptions options, Token&& token);
 
   /// Blocks until every pool holds its warm count. Errors: deadline_exceeded, and what a refill failed with.
   Result<void> wait_warm(std::chrono::milliseconds timeout = std::chrono::seconds(30));

@@ -86,6 +86,12 @@ class Backend {
   virtual std::string_view name() const noexcept = 0;
   /// Measured, not assumed; bounded by `deadline`. Errors: unsupported with what to enable.
   virtual Result<HostReport> probe(core::TimePoint deadline) = 0;
+  /// What holds for a sandbox of the default spec, one lock, limit or program per line, the same in every process of this
+  /// build on this host. What a proof is bound to. Errors: unsupported (this backend cannot be proven).
+  virtual Result<std::vector<std::string>> policy(core::TimePoint deadline) {
+    (void)deadline;
+    return Error(ErrorCode::unsupported, "backend \"" + std::string(name()) + "\" has no policy that a proof could be bound to");
+  }
   virtual Result<std::shared_ptr<Recipe>> prepare(const SandboxSpec& spec, const ResolvedImage& image) = 0;
   /// How many helper processes died and were replaced so far; prepare() replaces them.
   virtual std::uint64_t restarts() const noexcept { return 0; }

@@ -78,6 +78,8 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   std::size_t live() const;
   Result<void> remove_template(const std::string& id);
   const HostReport& host() const noexcept { return host_; }
+  /// What a proof is bound to: the first backend's policy, this build, kernel and host.
+  Result<std::vector<std::string>> policy();
   Result<void> close();
   /// As Runtime::leave().
   Result<void> leave();

@@ -96,9 +96,9 @@ int try_all(const std::vector<std::string>& words) {
       print(id, skipped("this probe has no such attempt"));
       ++unknown;
     } else if (outside && found->control == Control::never) {
-      print(id, skipped(std::string("not run outside, by design: ") + found->why));
+      print(word, skipped(std::string("not run outside, by design: ") + found->why));
     } else {
-      print(id, run_bounded(*found, argument));
+      print(word, run_bounded(*found, argument));
     }
   }
   return unknown ? 64 : 0;

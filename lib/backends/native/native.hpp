@@ -37,6 +37,9 @@ struct NativeOptions {
   bool benchmark_without_network_namespace = false;
 };
 
+/// Where the helper programs are: `configured`, else $SANDBOX_BIN_DIR, else beside this program.
+std::string helper_directory(const std::string& configured);
+
 /// Starts nothing yet: launchers start with the first probe() or prepare(). Thread-safe. The result must be closed (or
 /// destroyed) after its instances.
 std::unique_ptr<backend::Backend> make_backend(NativeOptions options = {});

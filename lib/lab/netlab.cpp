@@ -1,4 +1,4 @@
-#include "support/netlab.hpp"
+#include "lab/netlab.hpp"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@
 
 #include "os/netlink.hpp"
 
-namespace sandbox::testing {
+namespace sandbox::lab {
 
 namespace {
 
@@ -324,4 +324,4 @@ void NetLab::write_sysctl(int netns, const std::string& path, const std::string&
   if (!fd || ::write(fd.get(), value.data(), value.size()) < 0) fail(path);
 }
 
-}  // namespace sandbox::testing
+}  // namespace sandbox::lab

@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <sandbox/result.hpp>
+
+namespace sandbox::runtime {
+
+/// A backend's policy with what else a proof depends on: build, kernel, host, and as whom we run.
+std::vector<std::string> complete_policy(std::vector<std::string> of_backend);
+/// SHA-256 of the lines, each ended by a line feed.
+std::string policy_digest(const std::vector<std::string>& lines);
+
+/// Whether the report at `path` passed for `policy`. Errors: failed_precondition (there is none, it failed, it is for
+/// another build, host or policy: names the first difference), permission_denied (others could have written it), corrupt.
+Result<void> check_proof(const std::string& path, const std::vector<std::string>& policy);
+
+}  // namespace sandbox::runtime
