@@ -1,3 +1,4 @@
+import { NotFoundError } from "./errors.js";
 import { FileReader, FileWriter, takeTransfer } from "./file_streams.js";
 import { encodeFindOptions, encodeWriteOptions, FILE_TYPES, words } from "./native/encode.js";
 import * as c from "./native/functions.js";
@@ -207,12 +208,22 @@ export class Fs {
     });
   }
 
-  /** Changes below a directory, from the moment the promise resolves. */
+  async exists(path: string, options: Abortable = {}): Promise<boolean> {
+    try {
+      await this.stat(path, options);
+      return true;
+    } catch (error) {
+      if (error instanceof NotFoundError) return false;
+      throw error;
+    }
+  }
+
+  /** Changes below a directory, with all below it unless `recursive` is false, from the moment the promise resolves. */
   watch(path: string, options: Abortable & { recursive?: boolean } = {}): Promise<Watch> {
     const handle = this.handle;
     return run({
       begin: () =>
-        c.fs.watch(handle.get(), ...words(path, "the path"), flag(objectOf(options, "the options")["recursive"], "recursive")),
+        c.fs.watch(handle.get(), ...words(path, "the path"), flag(objectOf(options, "the options")["recursive"] ?? true, "recursive")),
       take: (op) => {
         check(c.op.takeWatch(op, outPointer, outError));
         return new Watch(outPointer[0] ?? 0n, handle);

@@ -1,0 +1,141 @@
+/**
+ * What this package costs, as JSON.
+ *
+ * usage: node bench.js [--soak ROUNDS] [--only env|file|parallel|soak]
+ */
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { Runtime, type Sandbox, version } from "@sandbox/runtime";
+
+const flags = process.argv.slice(2);
+const flag = (name: string): string | undefined => (flags.includes(name) ? flags[flags.indexOf(name) + 1] : undefined);
+const wanted = (part: string): boolean => [undefined, part].includes(flag("--only"));
+
+const count = (directory: string): number => readdirSync(directory).length;
+const residentMiB = (): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) / 1024;
+const round = (value: number, digits = 1): number => Number(value.toFixed(digits));
+const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? NaN;
+
+/** Microseconds of one env.get, awaited one after the other: median of rounds. */
+async function envGet(box: Sandbox): Promise<object> {
+  const times: number[] = [];
+  const rounds = 21;
+  const each = 500;
+  for (let i = 0; i < rounds; i++) {
+    const started = performance.now();
+    for (let n = 0; n < each; n++) await box.env.get("HOME");
+    times.push(((performance.now() - started) * 1000) / each);
+  }
+  return { median_us: round(median(times)), best_us: round(Math.min(...times)) };
+}
+
+const SIZE = 64 * 2 ** 20;
+
+/** MiB per second of a 64 MiB file in pieces and as a whole, and the most memory that took. */
+async function file(box: Sandbox): Promise<object> {
+  const piece = Buffer.alloc(2 ** 20, 7);
+  const whole = Buffer.alloc(SIZE, 7);
+  const before = residentMiB();
+  let most = before;
+  const [streamIn, streamOut, wholeIn, wholeOut]: [number[], number[], number[], number[]] = [[], [], [], []];
+  const speed = (started: number): number => 64_000 / (performance.now() - started);
+  for (let i = 0; i < 5; i++) {
+    let started = performance.now();
+    await using writer = box.fs.openWriter("/root/file");
+    for (let at = 0; at < SIZE; at += piece.length) await writer.write(piece);
+    await writer.finish();
+    streamIn.push(speed(started));
+    most = Math.max(most, residentMiB());
+    started = performance.now();
+    await using reader = box.fs.openReader("/root/file");
+    let size = 0;
+    let pieces = 0;
+    for await (const part of reader) {
+      size += part.length;
+      if (++pieces % 64 === 0) most = Math.max(most, residentMiB());
+    }
+    if (size !== SIZE) throw new Error(`${size} bytes came back`);
+    streamOut.push(speed(started));
+  }
+  const streamed = most - before;
+  for (let i = 0; i < 3; i++) {
+    let started = performance.now();
+    await box.fs.write("/root/file", whole);
+    wholeIn.push(speed(started));
+    started = performance.now();
+    if ((await box.fs.read("/root/file")).length !== SIZE) throw new Error("not the whole file");
+    wholeOut.push(speed(started));
+  }
+  const median0 = (values: number[]): number => Math.round(median(values));
+  return {
+    stream_in_mib_s: median0(streamIn),
+    stream_out_mib_s: median0(streamOut),
+    whole_in_mib_s: median0(wholeIn),
+    whole_out_mib_s: median0(wholeOut),
+    stream_memory_mib: round(streamed),
+  };
+}
+
+/** 200 execs at once: how late timers of the loop are meanwhile, and how many threads were made. */
+async function parallel(box: Sandbox): Promise<object> {
+  const exec = () => box.exec("echo hi; sleep 0.1");
+  await Promise.all(Array.from({ length: 8 }, exec));
+  const threads = count("/proc/self/task");
+  const delay = monitorEventLoopDelay({ resolution: 1 });
+  delay.enable();
+  const started = performance.now();
+  let most = threads;
+  const results = await Promise.all(
+    Array.from({ length: 200 }, async () => {
+      const result = await exec();
+      most = Math.max(most, count("/proc/self/task"));
+      return result.ok;
+    }),
+  );
+  const took = performance.now() - started;
+  delay.disable();
+  return {
+    ok: results.filter(Boolean).length,
+    took_ms: Math.round(took),
+    // The histogram counts the resolution itself, 1 ms, as delay.
+    loop_p50_ms: round(delay.percentile(50) / 1e6, 2),
+    loop_p99_ms: round(delay.percentile(99) / 1e6, 2),
+    loop_max_ms: round(delay.max / 1e6, 2),
+    extra_threads: most - threads,
+  };
+}
+
+/** Rounds of create, exec, destroy: memory and descriptors at the end against those after a tenth. */
+async function soak(runtime: Runtime, rounds: number): Promise<object> {
+  const settle = async (): Promise<{ fds: number; mib: number }> => {
+    globalThis.gc?.();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    return { fds: count("/proc/self/fd"), mib: round(residentMiB()) };
+  };
+  const one = async (): Promise<void> => {
+    await using box = await runtime.create();
+    if (!(await box.exec(["true"])).ok) throw new Error("true failed");
+  };
+  const started = performance.now();
+  for (let i = 0; i < rounds / 10; i++) await one();
+  const early = await settle();
+  for (let i = 0; i < rounds - rounds / 10; i++) await one();
+  const late = await settle();
+  return { rounds, early, late, per_round_ms: round((performance.now() - started) / rounds, 2) };
+}
+
+const state = mkdtempSync(join(tmpdir(), "sandbox-bench-"));
+const report: Record<string, unknown> = { version, node: process.version };
+try {
+  await using runtime = await Runtime.open({ stateDirectory: state });
+  await using box = await runtime.create({ pids: 1024, memory: 2 ** 30, disk: 512 * 2 ** 20 });
+  if (wanted("env")) report["env_get"] = await envGet(box);
+  if (wanted("file")) report["file_64_mib"] = await file(box);
+  if (wanted("parallel")) report["parallel_200_execs"] = await parallel(box);
+  if (wanted("soak")) report["soak"] = await soak(runtime, Number(flag("--soak") ?? 1000));
+} finally {
+  rmSync(state, { recursive: true, force: true });
+}
+console.log(JSON.stringify(report, null, 2));
