@@ -99,29 +99,29 @@ watch = _handle_taker(_abi.op_take_watch, _abi.watch_free, "watch")
 events = _handle_taker(_abi.op_take_events, _abi.events_free, "event stream")
 
 
-def _status_fields(raw: Any) -> Any:
-    return (
-        ExitCause(raw.cause),
-        raw.exit_code,
-        raw.signal,
-        bool(raw.core_dumped),
-        raw.oom_kills,
-        raw.stdout_bytes,
-        raw.stderr_bytes,
-        raw.stdout_dropped,
-        raw.stderr_dropped,
-        raw.wall_time_ns / 1e9,
-        raw.user_time_ns / 1e9,
-        raw.system_time_ns / 1e9,
-        raw.max_rss,
-    )
+def _status_fields(raw: Any) -> dict[str, Any]:
+    return {
+        "cause": ExitCause(raw.cause),
+        "exit_code": raw.exit_code,
+        "signal": raw.signal,
+        "core_dumped": bool(raw.core_dumped),
+        "oom_kills": raw.oom_kills,
+        "stdout_bytes": raw.stdout_bytes,
+        "stderr_bytes": raw.stderr_bytes,
+        "stdout_dropped": raw.stdout_dropped,
+        "stderr_dropped": raw.stderr_dropped,
+        "wall_time": raw.wall_time_ns / 1e9,
+        "user_time": raw.user_time_ns / 1e9,
+        "system_time": raw.system_time_ns / 1e9,
+        "max_rss": raw.max_rss,
+    }
 
 
 def status(op: int) -> ExitStatus:
     raw, error = _abi.ExitStatus(sizeof(_abi.ExitStatus)), c_void_p()
     if _abi.op_take_status(op, byref(raw), byref(error)):
         raise_error(error)
-    return ExitStatus(*_status_fields(raw))
+    return ExitStatus(**_status_fields(raw))
 
 
 def exec_result(op: int) -> ExecResult:
@@ -132,7 +132,7 @@ def exec_result(op: int) -> ExecResult:
         raw = _abi.ExitStatus(sizeof(_abi.ExitStatus))
         _abi.exec_result_status(result, byref(raw))
         return ExecResult(
-            *_status_fields(raw),
+            **_status_fields(raw),
             stdout=bytes_of(_abi.exec_result_stdout(result)),
             stderr=bytes_of(_abi.exec_result_stderr(result)),
         )
