@@ -1,3 +1,3 @@
 module sandbox.dev/sandbox
 
-go 1.24
+go 1.25

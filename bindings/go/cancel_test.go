@@ -1,0 +1,161 @@
+package sandbox_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"sandbox.dev/sandbox"
+)
+
+var errCause = errors.New("had enough")
+
+func TestCancel(t *testing.T) {
+	inBox(t, func(ctx context.Context, t *testing.T, box *sandbox.Sandbox) {
+		doomed, cancel := context.WithCancelCause(ctx)
+		go func() {
+			eventually(t, "the program runs", func() bool {
+				there, err := box.FS().Exists(ctx, "/tmp/running")
+				return err == nil && there
+			})
+			cancel(errCause)
+		}()
+		start := time.Now()
+		_, err := box.Process().Exec(doomed, sandbox.Shell("touch /tmp/running; sleep 55"))
+		if !errors.Is(err, sandbox.ErrCancelled) || !errors.Is(err, context.Canceled) || !errors.Is(err, errCause) {
+			t.Fatalf("cancelled: %v", err)
+		}
+		if time.Since(start) > 30*time.Second {
+			t.Errorf("it took %v", time.Since(start))
+		}
+		eventually(t, "the program is gone", func() bool {
+			return !strings.Contains(line(ctx, t, box, "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"), "sleep 55")
+		})
+		if _, err := box.Process().Exec(doomed, sandbox.Shell("touch /tmp/never")); !errors.Is(err, context.Canceled) {
+			t.Errorf("in an ended context: %v", err)
+		}
+		there, err := box.FS().Exists(ctx, "/tmp/never")
+		check(t, err)
+		equal(t, "ran in an ended context", there, false)
+		late, cancelLate := context.WithTimeout(ctx, 30*time.Millisecond)
+		defer cancelLate()
+		_, err = box.Process().Exec(late, sandbox.Shell("sleep 55"))
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("after a deadline: %v", err)
+		}
+		line(ctx, t, box, "true") // the sandbox is as good as before
+	})
+}
+
+// Nothing of a stream is lost when a read of it is cancelled.
+func TestCancelRead(t *testing.T) {
+	inBox(t, func(ctx context.Context, t *testing.T, box *sandbox.Sandbox) {
+		running, err := box.Process().Spawn(ctx, &sandbox.Command{Line: "cat", OpenStdin: true})
+		check(t, err)
+		defer running.Close()
+		var got strings.Builder
+		for i := range 20 {
+			short, cancel := context.WithTimeout(ctx, time.Duration(i)*200*time.Microsecond)
+			sent := make(chan error, 1)
+			go func() { sent <- running.Write(ctx, []byte(strconv.Itoa(i)+" ")) }()
+			chunk, err := running.Read(short)
+			cancel()
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatal(err)
+			}
+			got.Write(chunk.Data)
+			check(t, <-sent)
+		}
+		check(t, running.CloseStdin())
+		for {
+			chunk, err := running.Read(ctx)
+			if err == io.EOF {
+				break
+			}
+			check(t, err)
+			got.Write(chunk.Data)
+		}
+		equal(t, "echo", got.String(), "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 ")
+	})
+}
+
+// The end of Spawn's context is the end of the program, even when nobody reads.
+func TestCancelSpawn(t *testing.T) {
+	inBox(t, func(ctx context.Context, t *testing.T, box *sandbox.Sandbox) {
+		doomed, cancel := context.WithCancel(ctx)
+		running, err := box.Process().Spawn(doomed, sandbox.Shell("sleep 600"))
+		check(t, err)
+		defer running.Close()
+		cancel()
+		status, err := running.Wait(ctx)
+		check(t, err)
+		equal(t, "cause", status.Cause, sandbox.Killed)
+		if _, err := running.Stdout().Read(make([]byte, 1)); !errors.Is(err, context.Canceled) {
+			t.Errorf("read: %v", err)
+		}
+	})
+}
+
+func threads(t *testing.T) int {
+	t.Helper()
+	tasks, err := os.ReadDir("/proc/self/task")
+	check(t, err)
+	return len(tasks)
+}
+
+func statusLine(t *testing.T, key string) int {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	check(t, err)
+	_, rest, _ := strings.Cut(string(text), key)
+	value, err := strconv.Atoi(strings.Fields(rest)[0])
+	check(t, err)
+	return value
+}
+
+// Two hundred programs that run at once hold goroutines, not threads.
+func TestManyAtOnce(t *testing.T) {
+	everywhere(t, func(ctx context.Context, t *testing.T, maker sandbox.Creator) {
+		box := create(ctx, t, maker, sandbox.Spec{PIDs: 1000, Memory: 1 << 30})
+		line(ctx, t, box, "true")
+		before := threads(t)
+		const count = 200
+		var running atomic.Int32
+		var group sync.WaitGroup
+		release := make(chan struct{})
+		for i := range count {
+			group.Go(func() {
+				// each waits inside until all of them run
+				result, err := box.Process().Exec(ctx, &sandbox.Command{
+					Line: "touch /tmp/at.$N; until [ -e /tmp/go ]; do sleep 0.2; done; echo $N", Env: map[string]string{"N": strconv.Itoa(i)},
+				})
+				if err != nil || strings.TrimSpace(string(result.Stdout)) != strconv.Itoa(i) {
+					t.Errorf("%d: %v %v", i, result, err)
+				}
+				running.Add(1)
+			})
+		}
+		go func() {
+			defer close(release)
+			eventually(t, "all run", func() bool {
+				found, err := box.FS().Find(ctx, "/tmp", "at.*", nil)
+				return err == nil && len(found) == count
+			})
+		}()
+		<-release
+		during := threads(t)
+		check(t, box.FS().Write(ctx, "/tmp/go", nil))
+		group.Wait()
+		equal(t, "ended", int(running.Load()), count)
+		if during > before+10 {
+			t.Errorf("%d threads before, %d while %d programs ran", before, during, count)
+		}
+	})
+}
