@@ -131,7 +131,9 @@ Canceller start_spawn(const BoxPtr& box, Command cmd, Completion<RunningProcess>
 Canceller start_read(const std::shared_ptr<RunningProcess::State>& state, Completion<std::optional<OutputChunk>> completion);
 Canceller start_wait(const std::shared_ptr<RunningProcess::State>& state, Completion<ExitStatus> completion);
 Canceller start_write(const std::shared_ptr<RunningProcess::State>& state, Bytes bytes, Completion<void> completion);
-Canceller start_fs_read(const BoxPtr& box, std::string path, Completion<Bytes> completion);
+/// `length`: nothing: to the end, and at most `max` bytes.
+Canceller start_fs_read(const BoxPtr& box, std::string path, std::uint64_t offset, std::optional<std::uint64_t> length, ByteCount max,
+                        Completion<Bytes> completion);
 Canceller start_fs_write(const BoxPtr& box, std::string path, Bytes content, WriteOptions options, Completion<void> completion);
 Canceller start_fs_list(const BoxPtr& box, std::string path, Completion<std::vector<FileInfo>> completion);
 Canceller start_fs_find(const BoxPtr& box, std::string root, std::string pattern, FindOptions options,
@@ -153,7 +155,7 @@ Canceller start_env_set(const BoxPtr& box, std::string name, std::string value, 
 Canceller start_env_unset(const BoxPtr& box, std::string name, Completion<void> completion);
 Canceller start_env_list(const BoxPtr& box, Completion<std::vector<std::pair<std::string, std::string>>> completion);
 Canceller start_close(const BoxPtr& box, Completion<void> completion);
-Canceller start_create(const std::shared_ptr<RuntimeState>& state, SandboxSpec spec, Completion<Sandbox> completion);
+Canceller start_create(const std::shared_ptr<RuntimeState>& state, SandboxSpec spec, CreateOptions options, Completion<Sandbox> completion);
 
 /// Starts `start(owner, args…, Completion<T>)` for `token`, with the owner's thread as fallback executor.
 template <class T, class Start, class Owner, class Token, class... Args>
@@ -196,8 +198,20 @@ auto RunningProcess::async_write(Bytes bytes, Token&& token) {
 }
 
 template <class Token>
+auto Fs::async_read(std::string path, ByteCount max, Token&& token) {
+  return detail::begin<Bytes>(&detail::start_fs_read, box_, std::forward<Token>(token), std::move(path), std::uint64_t{0},
+                              std::optional<std::uint64_t>(), max);
+}
+
+template <class Token>
 auto Fs::async_read(std::string path, Token&& token) {
-  return detail::begin<Bytes>(&detail::start_fs_read, box_, std::forward<Token>(token), std::move(path));
+  return async_read(std::move(path), ByteCount::gib(1), std::forward<Token>(token));
+}
+
+template <class Token>
+auto Fs::async_read_range(std::string path, std::uint64_t offset, std::uint64_t length, Token&& token) {
+  return detail::begin<Bytes>(&detail::start_fs_read, box_, std::forward<Token>(token), std::move(path), offset,
+                              std::optional<std::uint64_t>(length), ByteCount(length));
 }
 
 template <class Token>
@@ -317,8 +331,13 @@ auto Sandbox::async_close(Token&& token) {
 }
 
 template <class Token>
+auto Runtime::async_create(SandboxSpec spec, CreateOptions options, Token&& token) {
+  return detail::begin<Sandbox>(&detail::start_create, state_, std::forward<Token>(token), std::move(spec), options);
+}
+
+template <class Token>
 auto Runtime::async_create(SandboxSpec spec, Token&& token) {
-  return detail::begin<Sandbox>(&detail::start_create, state_, std::forward<Token>(token), std::move(spec));
+  return async_create(std::move(spec), CreateOptions(), std::forward<Token>(token));
 }
 
 }  // namespace sandbox

@@ -158,6 +158,7 @@ class Client {
   Result<Sandbox> create(const SandboxSpec& spec, CreateOptions options = CreateOptions());
   Result<Sandbox> create(const CreateRequest& request, CreateOptions options = CreateOptions());
   template <class Token> auto async_create(CreateRequest request, Token&& token);  ///< <sandbox/asio/client.hpp>
+  template <class Token> auto async_create(CreateRequest request, CreateOptions options, Token&& token);
 
   /// Attaches to a sandbox that exists. Its handle does not destroy it when it goes; close() does.
   /// Errors: not_found, unauthenticated (the agent has another key than the pinned one; told by the first operation).

@@ -30,6 +30,9 @@ class FileReader {
   /// The next bytes (up to a few MiB); empty at the end, repeatably. Blocks. Errors: those of Fs, the first one again on
   /// every later call; corrupt when the agent sent fewer bytes than it says the file had.
   Result<Bytes> read();
+  /// Ends the transfer before its handle goes: calls under way and later ones fail with cancelled. Idempotent; from any
+  /// thread.
+  void close() noexcept;
   template <class Token> auto async_read(Token&& token);  ///< void(Result<Bytes>); one at a time. Cancel: nothing is lost
 
   struct State;  // lib/api
@@ -53,6 +56,8 @@ class FileWriter {
   Result<void> write(std::string_view text) { return write(as_bytes(text)); }
   /// No more content: waits until everything is in place.
   Result<TransferSummary> finish();
+  /// As FileReader::close().
+  void close() noexcept;
 
   template <class Token> auto async_write(Bytes bytes, Token&& token);  ///< void(Result<void>); one at a time
   template <class Token> auto async_finish(Token&& token);              ///< void(Result<TransferSummary>)

@@ -59,6 +59,8 @@ class Watch {
   ~Watch();
   /// The next change. Blocks up to `timeout` (zero: for ever). Errors: deadline_exceeded, unavailable.
   Result<FileEvent> next(std::chrono::milliseconds timeout = {});
+  /// Ends the watch before its handle goes: calls under way and later ones fail with cancelled. Idempotent; from any thread.
+  void close() noexcept;
   template <class Token> auto async_next(Token&& token);  ///< void(Result<FileEvent>)
 
   struct State;
@@ -131,6 +133,8 @@ class Fs {
 
   // Completion-token forms, <sandbox/asio.hpp>: void(Result<…>) of what the blocking form returns.
   template <class Token> auto async_read(std::string path, Token&& token);
+  template <class Token> auto async_read(std::string path, ByteCount max, Token&& token);
+  template <class Token> auto async_read_range(std::string path, std::uint64_t offset, std::uint64_t length, Token&& token);
   template <class Token> auto async_write(std::string path, Bytes content, Token&& token);
   template <class Token> auto async_write(std::string path, Bytes content, WriteOptions options, Token&& token);
   template <class Token> auto async_list(std::string path, Token&& token);

@@ -93,6 +93,9 @@ class RunningProcess {
   /// Blocks until the program ended and its output is drained or dropped. Unread output is dropped. Repeatable.
   Result<ExitStatus> wait();
   Result<ExitStatus> wait_for(std::chrono::milliseconds timeout);
+  /// What destroying the handle does, while others may still use it: calls under way and later ones fail with cancelled.
+  /// Idempotent; from any thread.
+  void close() noexcept;
 
   template <class Token> auto async_read(Token&& token);   ///< void(Result<std::optional<OutputChunk>>)
   template <class Token> auto async_wait(Token&& token);   ///< void(Result<ExitStatus>)

@@ -63,7 +63,7 @@ class RuntimeOptions {
   RuntimeOptions& orphan_time(std::chrono::milliseconds time) & { return orphan_time_ = time, *this; }
   RuntimeOptions&& orphan_time(std::chrono::milliseconds time) && { return std::move(orphan_time(time)); }
 
-  /// Opens only with the report at `path` (`sbx prove --report`, sandbox::prove()): it must have passed, and for this build,
+  /// Opens only with the report at `path` (`sbx prove --report`, sandbox::prove_isolation()): it must have passed, and for this build,
   /// this host's kernel and this policy. Nothing is warmed, adopted or created otherwise. The file must belong to root or to
   /// us and be writable by nobody else. Default: none is asked for.
   RuntimeOptions& require_proof(std::string path) & { return proof_ = std::move(path), *this; }

@@ -74,8 +74,9 @@ Canceller start_write(const std::shared_ptr<RunningProcess::State>& state, Bytes
       std::move(completion));
 }
 
-Canceller start_fs_read(const BoxPtr& box, std::string path, Completion<Bytes> completion) {
-  return api::launch<Bytes>(box, api::ReadFile::make_read(path, 0, std::nullopt, ByteCount::gib(1).bytes()), std::move(completion));
+Canceller start_fs_read(const BoxPtr& box, std::string path, std::uint64_t offset, std::optional<std::uint64_t> length, ByteCount max,
+                        Completion<Bytes> completion) {
+  return api::launch<Bytes>(box, api::ReadFile::make_read(path, offset, length, max.bytes()), std::move(completion));
 }
 
 Canceller start_fs_write(const BoxPtr& box, std::string path, Bytes content, WriteOptions options, Completion<void> completion) {

@@ -187,9 +187,10 @@ namespace sandbox::detail {
 
 boost::asio::any_io_executor executor_of(client::ClientState& state) { return state.reactor().context().get_executor(); }
 
-Canceller start_remote_create(const std::shared_ptr<client::ClientState>& state, CreateRequest request, Completion<Sandbox> completion) {
+Canceller start_remote_create(const std::shared_ptr<client::ClientState>& state, CreateRequest request, CreateOptions options,
+                              Completion<Sandbox> completion) {
   auto kept = std::make_shared<Completion<Sandbox>>(std::move(completion));
-  return state->async_create(std::move(request), [kept](Result<std::shared_ptr<driver::Box>> box) {
+  return state->async_create(std::move(request), options, [kept](Result<std::shared_ptr<driver::Box>> box) {
     if (box) (*kept)(Sandbox(std::move(*box)));
     else (*kept)(std::move(box).error());
   });

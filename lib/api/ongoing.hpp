@@ -37,14 +37,14 @@ class Ongoing : public session::StreamHandler, public std::enable_shared_from_th
     });
   }
 
-  /// The owner goes away: asks the agent to end the stream and forgets it; asynchronous waits end with cancelled.
+  /// The owner goes away, or wants no more: asks the agent to end the stream and forgets it; asynchronous waits end with cancelled.
   /// Idempotent; not under the lock.
   void abandon() {
     link().with([&](session::Session& session) {
       if (!over_ && session_) {
         session.cancel(stream_);
         session.detach(stream_);
-        lose(Error(ErrorCode::cancelled, "the handle was destroyed"));
+        lose(Error(ErrorCode::cancelled, "the handle was closed"));
       }
       changed();
       for (auto& pending : std::exchange(pending_, {})) pending->cancel(*this);

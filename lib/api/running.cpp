@@ -30,6 +30,7 @@ RunningProcess::~RunningProcess() {
   if (state_) state_->abandon();
 }
 
+void RunningProcess::close() noexcept { state_->abandon(); }
 std::uint32_t RunningProcess::pid() const noexcept { return state_->pid; }
 
 Result<std::optional<OutputChunk>> RunningProcess::read() { return state_->read(core::TimePoint::max()); }

@@ -97,9 +97,9 @@ namespace sandbox::detail {
 
 boost::asio::any_io_executor executor_of(RuntimeState& state) { return state.reactor().context().get_executor(); }
 
-Canceller start_create(const std::shared_ptr<RuntimeState>& state, SandboxSpec spec, Completion<Sandbox> completion) {
+Canceller start_create(const std::shared_ptr<RuntimeState>& state, SandboxSpec spec, CreateOptions options, Completion<Sandbox> completion) {
   auto kept = std::make_shared<Completion<Sandbox>>(std::move(completion));
-  return state->async_create(std::move(spec), CreateOptions(), [kept](Result<std::shared_ptr<driver::Box>> box) {
+  return state->async_create(std::move(spec), options, [kept](Result<std::shared_ptr<driver::Box>> box) {
     if (box) (*kept)(Sandbox(std::move(*box)));
     else (*kept)(std::move(box).error());
   });

@@ -44,6 +44,8 @@ FileReader::~FileReader() {
   if (state_) state_->abandon();
 }
 
+void FileReader::close() noexcept { state_->abandon(); }
+
 Result<Bytes> FileReader::read() {
   SANDBOX_TRY(auto piece, state_->await<Result<Bytes>>([&] { return state_->poll_bytes(); }, core::TimePoint::max()));
   return *std::move(piece);
@@ -103,6 +105,8 @@ FileWriter& FileWriter::operator=(FileWriter&& other) noexcept {
 FileWriter::~FileWriter() {
   if (state_) state_->abandon();
 }
+
+void FileWriter::close() noexcept { state_->abandon(); }
 
 Result<void> FileWriter::write(ByteView bytes) {
   std::size_t sent = 0;

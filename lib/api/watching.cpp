@@ -17,6 +17,8 @@ Watch::~Watch() {
   if (state_) state_->abandon();
 }
 
+void Watch::close() noexcept { state_->abandon(); }
+
 Result<FileEvent> Watch::next(std::chrono::milliseconds timeout) {
   const auto deadline = timeout.count() > 0 ? core::SteadyClock::now() + timeout : core::TimePoint::max();
   SANDBOX_TRY(auto event, state_->await<Result<FileEvent>>([&] { return state_->poll_event(); }, deadline));

@@ -123,15 +123,16 @@ Result<std::shared_ptr<driver::Box>> ClientState::create(const CreateRequest& re
                                                                   std::move(info.unenforced), std::move(link), RemoteBox::Hold::owns));
 }
 
-std::function<void()> ClientState::async_create(CreateRequest request, std::function<void(Result<std::shared_ptr<driver::Box>>)> done) {
+std::function<void()> ClientState::async_create(CreateRequest request, CreateOptions options,
+                                                std::function<void(Result<std::shared_ptr<driver::Box>>)> done) {
   auto cancelled = std::make_shared<std::atomic<bool>>(false);
-  const bool posted = creators_.post([self = weak_from_this(), request = std::move(request), done, cancelled]() mutable {
+  const bool posted = creators_.post([self = weak_from_this(), request = std::move(request), options, done, cancelled]() mutable {
     auto state = self.lock();
     if (!state) return done(Error(ErrorCode::cancelled, "the client is gone"));
     Result<std::shared_ptr<driver::Box>> made = Error(ErrorCode::cancelled, "the creation was cancelled");
     if (!cancelled->load()) {
       made.ignore("not cancelled");
-      made = state->create(request, CreateOptions());
+      made = state->create(request, options);
       if (made && cancelled->load()) {
         (*made)->close().ignore("nobody wants it any more");
         made = Error(ErrorCode::cancelled, "the creation was cancelled");

@@ -43,7 +43,8 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
 
   Result<std::shared_ptr<driver::Box>> create(const CreateRequest& request, const CreateOptions& options);
   /// Completes on a thread of this client. The returned function asks it to end: what is made nevertheless is destroyed.
-  std::function<void()> async_create(CreateRequest request, std::function<void(Result<std::shared_ptr<driver::Box>>)> done);
+  std::function<void()> async_create(CreateRequest request, CreateOptions options,
+                                     std::function<void(Result<std::shared_ptr<driver::Box>>)> done);
   Result<std::shared_ptr<driver::Box>> attach(const std::string& id, const OpenOptions& options);
   /// The session with the agent of a sandbox, being connected.
   std::shared_ptr<link::Link> open_link(const std::string& id, bool sealed, std::optional<Fingerprint> pin);
