@@ -5,7 +5,7 @@ export { Client } from "./client.js";
 export type { Env } from "./env.js";
 export * from "./errors.js";
 export type { EventStream } from "./events.js";
-export { ExecResult, ExitStatus } from "./exit_status.js";
+export type { ExecResult, ExitStatus } from "./exit_status.js";
 export type { FileReader, FileWriter } from "./file_streams.js";
 export type { Fs, ReadOptions } from "./fs.js";
 export { generateSigningKey, type SigningKey } from "./keys.js";

@@ -1,6 +1,9 @@
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { output, packageRoot, run } from "./support/run.js";
+
+const index = pathToFileURL(join(packageRoot, "dist", "index.js")).href;
 
 /** Programs that end in unfriendly ways, each in a process of its own. */
 beforeAll(async () => {
@@ -8,7 +11,7 @@ beforeAll(async () => {
 }, 60_000);
 
 const program = (body: string, args: string[] = []) =>
-  run(process.execPath, [...args, "--input-type=module", "-e", `import { Runtime } from "${join(packageRoot, "dist", "index.js")}";${body}`], { timeout: 30_000 });
+  run(process.execPath, [...args, "--input-type=module", "-e", `import { Runtime } from "${index}";${body}`], { timeout: 30_000 });
 
 describe("a process", () => {
   it("ends by itself with a runtime that was never closed", async () => {
@@ -40,7 +43,7 @@ describe("a process", () => {
          parentPort.postMessage((await box.exec("echo worker")).stdout);
          await box.exec("sleep 100");\`;
        const make = () => new Promise((resolve, reject) => {
-         const worker = new Worker(new URL("data:text/javascript," + encodeURIComponent(source)), { workerData: { url: "${join(packageRoot, "dist", "index.js")}" } });
+         const worker = new Worker(new URL("data:text/javascript," + encodeURIComponent(source)), { workerData: { url: "${index}" } });
          worker.once("error", reject); worker.once("message", (text) => resolve({ worker, text })); });
        const both = await Promise.all([make(), make()]);
        for (const { worker, text } of both) { console.log(text.trim()); await worker.terminate(); }
