@@ -154,6 +154,9 @@ func takeError(ctx context.Context, code C.sbx_code, failed *C.sbx_error) error 
 	}
 	if ctx != nil && (err.Code == CodeCancelled || err.Code == CodeDeadlineExceeded) {
 		err.causes = contextCauses(ctx)
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err.Code = CodeDeadlineExceeded // cancelled, because of its deadline
+		}
 	}
 	return err
 }
