@@ -40,9 +40,12 @@ Result<Object> create(const Call& call) {
   CreateOptions options;
   if (call.args.has("deadline_ms")) options.deadline(milliseconds(call.args.number("deadline_ms")));
   if (call.args.flag("cold")) options.cold();
+  CreateRequest request;
+  request.spec(spec).sealed(spec.is_sealed());
+  if (call.world.client && call.args.has("ttl_s")) request.ttl(std::chrono::seconds(call.args.number("ttl_s")));
   call.args.finish();
   if (call.world.runtime) return keep_sandbox(call, call.world.runtime->create(spec, options));
-  return keep_sandbox(call, call.world.client->create(spec, options));
+  return keep_sandbox(call, call.world.client->create(request, options));
 }
 
 Object template_fields(const TemplateInfo& info) {
