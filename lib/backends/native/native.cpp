@@ -1,6 +1,7 @@
 #include "backends/native/native.hpp"
 
 #include <sodium/crypto_hash_sha256.h>
+#include <dlfcn.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <thread>
 

@@ -15,7 +15,7 @@
 namespace sandbox::native {
 
 struct NativeOptions {
-  /// Directory of sandbox-launcher and sandbox-agent. Empty: $SANDBOX_BIN_DIR, else beside this program.
+  /// Directory of sandbox-launcher and sandbox-agent. Empty: see helper_directory().
   std::string helper_directory;
   /// Launcher processes; 0: one per two cores, at least 2, at most 8.
   std::uint32_t launchers = 0;
@@ -37,7 +37,8 @@ struct NativeOptions {
   bool benchmark_without_network_namespace = false;
 };
 
-/// Where the helper programs are: `configured`, else $SANDBOX_BIN_DIR, else beside this program.
+/// Where the helper programs are: `configured`, else $SANDBOX_BIN_DIR, else beside this program, or beside what this code is in
+/// (libsandbox.so in some other program), or in the bin or libexec/sandbox directory next to that.
 std::string helper_directory(const std::string& configured);
 
 /// Starts nothing yet: launchers start with the first probe() or prepare(). Thread-safe. The result must be closed (or
