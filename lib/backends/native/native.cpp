@@ -333,10 +333,22 @@ class NativeBackend final : public backend::Backend {
 std::string helper_directory(const std::string& configured) {
   if (!configured.empty()) return configured;
   if (const char* directory = std::getenv("SANDBOX_BIN_DIR")) return directory;
-  char path[4096];
-  const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
-  const std::string_view text(path, size > 0 ? static_cast<std::size_t>(size) : 0);
-  return std::string(text.substr(0, text.rfind('/')));
+  const auto directory_of = [](std::string_view path) { return std::string(path.substr(0, path.rfind('/'))); };
+  std::vector<std::string> candidates;
+  char program[4096];
+  const ssize_t size = ::readlink("/proc/self/exe", program, sizeof program);
+  candidates.push_back(directory_of(std::string_view(program, size > 0 ? static_cast<std::size_t>(size) : 0)));
+  // Of a program's own code this may be a word of its command line; of a library it is the path it was loaded from.
+  Dl_info object;
+  if (::dladdr(reinterpret_cast<const void*>(&helper_directory), &object) != 0 && object.dli_fname != nullptr) {
+    if (const std::unique_ptr<char, decltype(&std::free)> path(::realpath(object.dli_fname, nullptr), &std::free); path) {
+      const std::string beside = directory_of(path.get());
+      candidates.insert(candidates.end(), {beside, beside + "/../bin", beside + "/../libexec/sandbox"});
+    }
+  }
+  for (const std::string& candidate : candidates)
+    if (::access((candidate + "/sandbox-launcher").c_str(), X_OK) == 0) return candidate;
+  return candidates.front();
 }
 
 std::unique_ptr<backend::Backend> make_backend(NativeOptions options) {
