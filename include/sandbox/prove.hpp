@@ -102,7 +102,7 @@ class ProveOptions {
 /// no sandbox. Makes a runtime of its own, with a state directory that is removed, in a network of its own where no packet
 /// leaves the machine. Blocks; call it from a program without other sandboxes, since it compares what the process holds before
 /// and after. Errors: unsupported (backend, host without namespaces), not_found (helpers), those of Runtime::open.
-Result<ProveReport> prove(ProveOptions options = ProveOptions());
+Result<ProveReport> prove_isolation(ProveOptions options = ProveOptions());
 
 /// Ids of all checks, in order; the quick set's only when `full` is false.
 std::vector<std::string> check_ids(bool full = true);

@@ -30,6 +30,7 @@ Command pool_flush();
 Command events();
 Command health();
 Command host();
+Command prove();
 Command version();
 
 Command keygen();
