@@ -76,15 +76,17 @@ Result<void> Service::Impl::listen() {
   options.idle_timeout = std::chrono::duration_cast<core::Duration>(config.server.idle_timeout);
   options.max_connections = config.server.max_connections;
   server = std::make_unique<http::Server>(context(), options, [core = core](ExchangePtr exchange) { core->serve(std::move(exchange)); });
+  if (!config.server.tcp.empty()) {
+    if (config.server.tls_cert.empty()) {
+      SANDBOX_TRY(tcp_port, server->listen_tcp(config.server.tcp));
+    } else {
+      SANDBOX_TRY(tcp_port, server->listen_tls(config.server.tcp, config.server.tls_cert, config.server.tls_key));
+    }
+    log->info("listening", {{"tcp", config.server.tcp}, {"port", tcp_port}, {"tls", !config.server.tls_cert.empty()}});
+  }
+  // Last: who finds the socket may take it that the daemon listens everywhere.
   SANDBOX_CHECK(server->listen_unix(config.server.socket));
   log->info("listening", {{"socket", config.server.socket}});
-  if (config.server.tcp.empty()) return {};
-  if (config.server.tls_cert.empty()) {
-    SANDBOX_TRY(tcp_port, server->listen_tcp(config.server.tcp));
-  } else {
-    SANDBOX_TRY(tcp_port, server->listen_tls(config.server.tcp, config.server.tls_cert, config.server.tls_key));
-  }
-  log->info("listening", {{"tcp", config.server.tcp}, {"port", tcp_port}, {"tls", !config.server.tls_cert.empty()}});
   return {};
 }
 
