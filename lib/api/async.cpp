@@ -60,12 +60,27 @@ Canceller start_read(const std::shared_ptr<RunningProcess::State>& state, Comple
   return state->await_later<std::optional<OutputChunk>>([s = state.get()] { return s->poll_output(); }, std::move(completion));
 }
 
+/// Whoever gives up waiting may read again. The state lives until this was called.
+class WaitEnd final : public Completion<ExitStatus>::Target {
+ public:
+  WaitEnd(RunningProcess::State& state, Completion<ExitStatus> completion) : state_(state), completion_(std::move(completion)) {}
+  void complete(Result<ExitStatus> status) override {
+    state_.link().with([&](session::Session&) { --state_.waiting; });
+    completion_(std::move(status));
+  }
+
+ private:
+  RunningProcess::State& state_;
+  Completion<ExitStatus> completion_;
+};
+
 Canceller start_wait(const std::shared_ptr<RunningProcess::State>& state, Completion<ExitStatus> completion) {
   state->link().with([&](session::Session&) {
-    ++state->waiting;  // for good: who asked for the end asynchronously wants no more output
+    ++state->waiting;
     state->drop_output();
   });
-  return state->await_later<ExitStatus>([s = state.get()] { return s->poll_status(); }, std::move(completion));
+  return state->await_later<ExitStatus>([s = state.get()] { return s->poll_status(); },
+                                        Completion<ExitStatus>(std::make_unique<WaitEnd>(*state, std::move(completion))));
 }
 
 Canceller start_write(const std::shared_ptr<RunningProcess::State>& state, Bytes bytes, Completion<void> completion) {

@@ -185,6 +185,21 @@ TEST_F(Async, DestroyingAHandleCancelsItsWaits) {
   SANDBOX_EXPECT_CODE(get(std::move(read)), ErrorCode::cancelled);
 }
 
+TEST_F(Async, WhoGivesUpWaitingMayReadAgain) {
+  auto process = box.process().spawn(Command("cat").open_stdin());
+  ASSERT_TRUE(process);
+  asio::cancellation_signal cancel;
+  std::promise<Result<ExitStatus>> promise;
+  process->async_wait(asio::bind_cancellation_slot(cancel.slot(), [&](Result<ExitStatus> result) { promise.set_value(std::move(result)); }));
+  cancel.emit(asio::cancellation_type::terminal);
+  SANDBOX_EXPECT_CODE(get(promise.get_future()), ErrorCode::cancelled);
+  SANDBOX_EXPECT_OK(process->write("still there"));
+  auto chunk = process->read_for(20s);
+  ASSERT_TRUE(chunk) << chunk.error().to_string();
+  ASSERT_TRUE(chunk->has_value());
+  EXPECT_EQ((*chunk)->text(), "still there");
+}
+
 TEST_F(Async, AWatchDeliversLater) {
   auto watch = box.fs().watch(agent->directory());
   ASSERT_TRUE(watch) << watch.error().to_string();
