@@ -11,7 +11,11 @@ await using watch = await fs.watch("/root/project");
 await fs.write("/root/project/notes.txt", "first line\n");
 await fs.write("/root/project/notes.txt", "second line\n", { append: true });
 process.stdout.write(await fs.readText("/root/project/notes.txt"));
-console.log(`the watch saw ${(await watch.next()).path}`);
+for await (const event of watch) {
+  if (event.path !== "/root/project/notes.txt") continue;
+  console.log(`the watch saw ${event.path}`);
+  break;
+}
 
 // Large files go in pieces, at the pace of the slower side. Until finish() nobody sees the new file.
 await using writer = fs.openWriter("/root/project/numbers");
@@ -23,4 +27,4 @@ let size = 0;
 for await (const piece of reader) size += piece.length;
 console.log(`read ${size} bytes`);
 
-for (const file of await fs.find("/root", "*.txt")) console.log(`${file.type} ${file.path}, ${file.size} bytes`);
+for (const file of await fs.find("/root", "**/*.txt")) console.log(`${file.type} ${file.path}, ${file.size} bytes`);

@@ -116,7 +116,7 @@ export class Fs {
     return run({ begin: () => c.fs.list(handle.get(), ...words(path, "the path")), take: takeFiles, handle, options });
   }
 
-  /** What is below `root` and has a name like `pattern` ("*.ts"). */
+  /** What is below `root` and matches a glob: * ? [..] within a name, ** across directories. Sorted. */
   find(root: string, pattern: string, options: FindOptions = {}): Promise<FileInfo[]> {
     const handle = this.handle;
     return run({

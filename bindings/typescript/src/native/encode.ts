@@ -1,5 +1,6 @@
 import type { SandboxSpec } from "../types.js";
 import { cores, flag, choice, bytesOf, integer, milliseconds, objectOf, optionalView, pairsOf, uint32, arrayOf, viewOf, wrong, bytesCount } from "./input.js";
+import { packagedHelpers } from "./library.js";
 import * as structs from "./structs.js";
 
 /** Options of callers as structs of C. Values are checked whatever their declared type: callers may write JavaScript. */
@@ -55,7 +56,7 @@ export function encodeRuntimeOptions(value: unknown): object {
     max_warm: uint32(options["maxWarm"], "maxWarm"),
     max_sandboxes: uint32(options["maxSandboxes"], "maxSandboxes"),
     state_directory: optionalView(options["stateDirectory"], "stateDirectory"),
-    helper_directory: optionalView(options["helperDirectory"], "helperDirectory"),
+    helper_directory: optionalView(options["helperDirectory"] ?? packagedHelpers, "helperDirectory"),
     launchers: uint32(options["launchers"], "launchers"),
     persistent: flag(options["persistent"], "persistent"),
     orphan_time_ms: milliseconds(options["orphanTime"], "orphanTime"),

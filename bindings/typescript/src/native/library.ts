@@ -6,29 +6,26 @@ import { UnsupportedError } from "../errors.js";
 
 const LIBRARY = "libsandbox.so.0";
 
-/** Where the library may be, best first: $SANDBOX_LIBRARY, inside this package, wherever the system's loader looks. */
-function candidates(): string[] {
-  const chosen = process.env["SANDBOX_LIBRARY"];
-  if (chosen) return [chosen];
-  const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
-  const packaged = join(root, "native", `${process.platform}-${process.arch}`, LIBRARY);
-  return existsSync(packaged) ? [packaged] : [LIBRARY];
-}
+const root = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
+const packaged = join(root, "native", `${process.platform}-${process.arch}`);
+
+/** Where the library is: $SANDBOX_LIBRARY, else inside this package, else wherever the system's loader looks. */
+const chosen = process.env["SANDBOX_LIBRARY"] || (existsSync(join(packaged, LIBRARY)) ? join(packaged, LIBRARY) : LIBRARY);
+
+/** Directory of the helper programs that belong to the library of this package, when that is the one in use. */
+export const packagedHelpers = chosen === join(packaged, LIBRARY) && !process.env["SANDBOX_BIN_DIR"] ? packaged : undefined;
 
 function load() {
   // Views travel as two plain words (see functions.ts), which is the calling convention of these two only.
   if (process.platform !== "linux" || !["x64", "arm64"].includes(process.arch)) {
     throw new UnsupportedError(`libsandbox runs on Linux on x64 and arm64, not on ${process.platform} ${process.arch}`, "load");
   }
-  const reasons: string[] = [];
-  for (const path of candidates()) {
-    try {
-      return koffi.load(path);
-    } catch (error) {
-      reasons.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
-    }
+  try {
+    return koffi.load(chosen);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UnsupportedError(`cannot load libsandbox (set SANDBOX_LIBRARY to its path): ${chosen}: ${reason}`, "load");
   }
-  throw new UnsupportedError(`cannot load libsandbox (set SANDBOX_LIBRARY to its path): ${reasons.join("; ")}`, "load");
 }
 
 export const library = load();

@@ -22,7 +22,7 @@ export async function startDaemon(): Promise<Daemon> {
   const socket = join(scratch, "d.sock");
   writeFileSync(
     join(scratch, "config.toml"),
-    `[server]\nsocket = "${socket}"\ndata_dir = "${scratch}/data"\n[limits]\ncreate_rate_limit = 0\n[pool]\ntotal_warm = 2\nmax_warm = 4\n`,
+    `[server]\nsocket = "${socket}"\ndata_dir = "${scratch}/data"\n[limits]\ncreate_rate_limit = 0\nallow_host_paths = true\nmax_sandboxes = 400\n[pool]\ntotal_warm = 2\nmax_warm = 4\n`,
   );
   const log = join(scratch, "log");
   const output = openSync(log, "w");
