@@ -15,13 +15,12 @@ static json_t *file_fields(const sbx_file_info *file) {
 }
 
 /* `one`: the fields are those of the only file. */
-static void tell_files(call_t *call, sbx_code code, sbx_file_list *files, sbx_error *err, bool one) {
+static void tell_files(call_t *call, sbx_code code, sbx_file_list *files, sbx_error **err, bool one) {
   if (!good(call, code, err)) return;
   json_t *list = json_array();
   for (size_t i = 0; i < sbx_file_list_size(files); ++i) {
     sbx_file_info file = SBX_FILE_INFO_INIT;
-    err = NULL;
-    if (good(call, sbx_file_list_at(files, i, &file, &err), err)) json_array_append_new(list, file_fields(&file));
+    if (good(call, sbx_file_list_at(files, i, &file, err), err)) json_array_append_new(list, file_fields(&file));
   }
   if (one && json_array_size(list) != 1) surprise(call->teller, "there is more or less than one");
   call->fields = one ? json_incref(json_array_get(list, 0)) : json_pack("{s:O}", "files", list);
@@ -29,7 +28,7 @@ static void tell_files(call_t *call, sbx_code code, sbx_file_list *files, sbx_er
   sbx_file_list_free(&files);
 }
 
-static void tell_content(call_t *call, sbx_code code, sbx_bytes *bytes, sbx_error *err) {
+static void tell_content(call_t *call, sbx_code code, sbx_bytes *bytes, sbx_error **err) {
   if (!good(call, code, err)) return;
   call->fields = json_pack("{s:o}", "content", text_of(sbx_bytes_view(bytes)));
   sbx_bytes_free(&bytes);
@@ -50,13 +49,13 @@ static void stream_write(call_t *call, sbx_sandbox *sandbox) {
   const sbx_write_options options = write_options(call);
   sbx_writer *writer = NULL;
   sbx_error *err = NULL;
-  if (!good(call, sbx_fs_open_writer(sandbox, path, &options, &writer, &err), err)) return;
+  if (!good(call, sbx_fs_open_writer(sandbox, path, &options, &writer, &err), &err)) return;
   for (size_t at = 0; at < content.size && call->error == NULL; at += piece) {
     const size_t left = content.size - at;
-    good(call, sbx_writer_write(writer, (sbx_view){content.data + at, left < piece ? left : piece}, &err), err);
+    good(call, sbx_writer_write(writer, (sbx_view){content.data + at, left < piece ? left : piece}, &err), &err);
   }
   sbx_transfer transfer = SBX_TRANSFER_INIT;
-  if (call->error == NULL && good(call, sbx_writer_finish(writer, &transfer, &err), err)) {
+  if (call->error == NULL && good(call, sbx_writer_finish(writer, &transfer, &err), &err)) {
     call->fields = json_pack("{s:o}", "bytes", number_of(transfer.bytes));
   }
   sbx_writer_free(&writer);
@@ -66,8 +65,8 @@ static void abandon_write(call_t *call, sbx_sandbox *sandbox) {
   sbx_writer *writer = NULL;
   sbx_error *err = NULL;
   const sbx_view path = view_of(arg_text(call, "path"));
-  if (!good(call, sbx_fs_open_writer(sandbox, path, NULL, &writer, &err), err)) return;
-  done(call, sbx_writer_write(writer, view_of(arg_text(call, "content")), &err), err);
+  if (!good(call, sbx_fs_open_writer(sandbox, path, NULL, &writer, &err), &err)) return;
+  done(call, sbx_writer_write(writer, view_of(arg_text(call, "content")), &err), &err);
   sbx_writer_free(&writer);
 }
 
@@ -76,10 +75,10 @@ static void stream_read(call_t *call, sbx_sandbox *sandbox) {
   sbx_error *err = NULL;
   char *content = NULL;
   size_t size = 0;
-  if (!good(call, sbx_fs_open_reader(sandbox, view_of(arg_text(call, "path")), &reader, &err), err)) return;
+  if (!good(call, sbx_fs_open_reader(sandbox, view_of(arg_text(call, "path")), &reader, &err), &err)) return;
   for (;;) {
     sbx_bytes *piece = NULL;
-    if (!good(call, sbx_reader_read(reader, &piece, &err), err)) break;
+    if (!good(call, sbx_reader_read(reader, &piece, &err), &err)) break;
     if (piece == NULL) {
       call->fields = json_pack("{s:o}", "content", text_of((sbx_view){content, size}));
       break;
@@ -95,7 +94,7 @@ static void stream_read(call_t *call, sbx_sandbox *sandbox) {
   sbx_reader_free(&reader);
 }
 
-static void tell_transfer(call_t *call, sbx_code code, const sbx_transfer *transfer, sbx_error *err) {
+static void tell_transfer(call_t *call, sbx_code code, const sbx_transfer *transfer, sbx_error **err) {
   if (!good(call, code, err)) return;
   call->fields = json_pack("{s:o, s:o, s:o}", "entries", number_of(transfer->entries), "bytes", number_of(transfer->bytes), "skipped",
                            number_of(transfer->skipped));
@@ -118,7 +117,7 @@ static void find(call_t *call, sbx_sandbox *sandbox) {
   sbx_error *err = NULL;
   const sbx_view root = view_of(arg_text(call, "root"));
   const sbx_code code = sbx_fs_find(sandbox, root, view_of(arg_text(call, "pattern")), &options, &files, &err);
-  tell_files(call, code, files, err, false);
+  tell_files(call, code, files, &err, false);
 }
 
 static void tell_event(call_t *call, const sbx_file_event *event) {
@@ -133,7 +132,7 @@ static void watch_until(call_t *call, sbx_watch *watch) {
   for (;;) {
     sbx_file_event event = SBX_FILE_EVENT_INIT;
     sbx_error *err = NULL;
-    if (!good(call, sbx_watch_next(watch, left_ms(deadline), &event, &err), err)) return;
+    if (!good(call, sbx_watch_next(watch, left_ms(deadline), &event, &err), &err)) return;
     if ((int)event.change == change && event.path.size == path.size && memcmp(event.path.data, path.data, path.size) == 0) {
       return tell_event(call, &event);
     }
@@ -147,15 +146,15 @@ static bool perform_on_content(call_t *call, const char *what, sbx_sandbox *sand
   if (strcmp(what, "read") == 0) {
     const uint64_t max = (uint64_t)arg_number(call, "max", 0);
     const sbx_code code = sbx_fs_read(sandbox, view_of(arg_text(call, "path")), max, &bytes, &err);
-    tell_content(call, code, bytes, err);
+    tell_content(call, code, bytes, &err);
   } else if (strcmp(what, "read_range") == 0) {
     const uint64_t offset = (uint64_t)arg_number(call, "offset", 0), length = (uint64_t)arg_number(call, "length", 0);
     const sbx_code code = sbx_fs_read_range(sandbox, view_of(arg_text(call, "path")), offset, length, &bytes, &err);
-    tell_content(call, code, bytes, err);
+    tell_content(call, code, bytes, &err);
   } else if (strcmp(what, "write") == 0) {
     const sbx_write_options options = write_options(call);
     const sbx_view path = view_of(arg_text(call, "path"));
-    done(call, sbx_fs_write(sandbox, path, view_of(arg_text(call, "content")), &options, &err), err);
+    done(call, sbx_fs_write(sandbox, path, view_of(arg_text(call, "content")), &options, &err), &err);
   } else if (strcmp(what, "stream_read") == 0) {
     stream_read(call, sandbox);
   } else if (strcmp(what, "stream_write") == 0) {
@@ -165,7 +164,7 @@ static bool perform_on_content(call_t *call, const char *what, sbx_sandbox *sand
   } else if (strcmp(what, "upload") == 0 || strcmp(what, "download") == 0) {
     const sbx_view path = view_of(arg_text(call, "path")), host_path = view_of(arg_text(call, "host_path"));
     const sbx_code code = what[0] == 'u' ? sbx_fs_upload(sandbox, host_path, path, &transfer, &err) : sbx_fs_download(sandbox, path, host_path, &transfer, &err);
-    tell_transfer(call, code, &transfer, err);
+    tell_transfer(call, code, &transfer, &err);
   } else {
     return false;
   }
@@ -179,35 +178,35 @@ static bool perform_on_names(call_t *call, const char *what, sbx_sandbox *sandbo
     find(call, sandbox);
   } else if (strcmp(what, "rename") == 0) {
     const sbx_view from = view_of(arg_text(call, "from"));
-    done(call, sbx_fs_rename(sandbox, from, view_of(arg_text(call, "to")), &err), err);
+    done(call, sbx_fs_rename(sandbox, from, view_of(arg_text(call, "to")), &err), &err);
   } else if (strcmp(what, "copy") == 0) {
     uint64_t bytes = 0;
     const sbx_view from = view_of(arg_text(call, "from"));
-    if (good(call, sbx_fs_copy(sandbox, from, view_of(arg_text(call, "to")), &bytes, &err), err)) {
+    if (good(call, sbx_fs_copy(sandbox, from, view_of(arg_text(call, "to")), &bytes, &err), &err)) {
       call->fields = json_pack("{s:o}", "bytes", number_of(bytes));
     }
   } else if (strcmp(what, "symlink") == 0) {
     const sbx_view target = view_of(arg_text(call, "target"));
-    done(call, sbx_fs_symlink(sandbox, target, view_of(arg_text(call, "path")), &err), err);
+    done(call, sbx_fs_symlink(sandbox, target, view_of(arg_text(call, "path")), &err), &err);
   } else if (strcmp(what, "list") == 0) {
     const sbx_code code = sbx_fs_list(sandbox, view_of(arg_text(call, "path")), &files, &err);
-    tell_files(call, code, files, err, false);
+    tell_files(call, code, files, &err, false);
   } else if (strcmp(what, "stat") == 0) {
     const bool follow = arg_flag(call, "follow", true);
     const sbx_code code = sbx_fs_stat(sandbox, view_of(arg_text(call, "path")), follow, &files, &err);
-    tell_files(call, code, files, err, true);
+    tell_files(call, code, files, &err, true);
   } else if (strcmp(what, "mkdir") == 0) {
-    done(call, sbx_fs_mkdir(sandbox, view_of(arg_text(call, "path")), &err), err);
+    done(call, sbx_fs_mkdir(sandbox, view_of(arg_text(call, "path")), &err), &err);
   } else if (strcmp(what, "remove") == 0) {
     const bool recursive = arg_flag(call, "recursive", false);
-    done(call, sbx_fs_remove(sandbox, view_of(arg_text(call, "path")), recursive, &err), err);
+    done(call, sbx_fs_remove(sandbox, view_of(arg_text(call, "path")), recursive, &err), &err);
   } else if (strcmp(what, "chmod") == 0) {
     const uint32_t mode = arg_mode(call, "mode");
-    done(call, sbx_fs_chmod(sandbox, view_of(arg_text(call, "path")), mode, &err), err);
+    done(call, sbx_fs_chmod(sandbox, view_of(arg_text(call, "path")), mode, &err), &err);
   } else if (strcmp(what, "watch") == 0) {
     sbx_watch *watch = NULL;
     const bool recursive = arg_flag(call, "recursive", true);
-    done(call, sbx_fs_watch(sandbox, view_of(arg_text(call, "path")), recursive, &watch, &err), err);
+    done(call, sbx_fs_watch(sandbox, view_of(arg_text(call, "path")), recursive, &watch, &err), &err);
     call->kind = kWatch;
     call->object = watch;
   } else {
@@ -222,7 +221,7 @@ bool perform_on_files(call_t *call) {
   if (strcmp(what, "watch.next") == 0) {
     sbx_file_event event = SBX_FILE_EVENT_INIT;
     sbx_error *err = NULL;
-    if (good(call, sbx_watch_next(object_of(call, kWatch), arg_number(call, "timeout_ms", 0), &event, &err), err)) tell_event(call, &event);
+    if (good(call, sbx_watch_next(object_of(call, kWatch), arg_number(call, "timeout_ms", 0), &event, &err), &err)) tell_event(call, &event);
     return true;
   }
   if (strncmp(what, "fs.", 3) != 0) return false;

@@ -30,10 +30,10 @@ sbx_view view_of(const json_t *text); /* null: the empty string */
 json_t *text_of(sbx_view view);
 json_t *number_of(uint64_t number);
 /* Takes `err` over and notes it as the operation's error when code is none of SBX_OK. Returns whether it was. */
-bool good(call_t *call, sbx_code code, sbx_error *err);
+bool good(call_t *call, sbx_code code, sbx_error **err);
 void fail_with(call_t *call, const char *code, const char *message);
 /* Nothing to tell but that it went well. */
-void done(call_t *call, sbx_code code, sbx_error *err);
+void done(call_t *call, sbx_code code, sbx_error **err);
 /* Pairs of an object of texts; *size says how many. Free it. Views borrow from the object. */
 sbx_pair *pairs_of(json_t *object, size_t *size);
 int64_t left_ms(int64_t deadline);

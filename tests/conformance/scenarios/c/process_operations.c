@@ -45,7 +45,8 @@ static void line_free(line_t *line) {
 }
 
 static json_t *status_fields(const sbx_exit_status *status) {
-  json_t *fields = json_pack("{s:s, s:i, s:i, s:i, s:b, s:i}", "cause", sbx_exit_cause_name(status->cause), "exit_code", status->exit_code, "signal",
+  const char *cause = status->cause == SBX_KILLED ? "cancelled" : sbx_exit_cause_name(status->cause); /* C's own word for it is killed */
+  json_t *fields = json_pack("{s:s, s:i, s:i, s:i, s:b, s:i}", "cause", cause, "exit_code", status->exit_code, "signal",
                              status->signal, "shell_code", sbx_exit_status_shell_code(status), "core_dumped", status->core_dumped, "oom_kills",
                              (int)status->oom_kills);
   json_object_set_new(fields, "stdout_bytes", number_of(status->stdout_bytes));
@@ -62,7 +63,7 @@ static void exec(call_t *call) {
   sbx_exec_result *result = NULL;
   sbx_error *err = NULL;
   command_of(call, &line);
-  if (good(call, sbx_exec(object_of(call, kSandbox), &line.command, &result, &err), err)) {
+  if (good(call, sbx_exec(object_of(call, kSandbox), &line.command, &result, &err), &err)) {
     sbx_exit_status status = SBX_EXIT_STATUS_INIT;
     sbx_exec_result_status(result, &status);
     call->fields = status_fields(&status);
@@ -81,7 +82,7 @@ static void spawn(call_t *call) {
   line.command.open_input = arg_flag(call, "open_input", false);
   line.command.rows = (uint16_t)arg_number(call, "rows", 0);
   line.command.columns = (uint16_t)arg_number(call, "columns", 0);
-  if (good(call, sbx_spawn(object_of(call, kSandbox), &line.command, &process, &err), err)) {
+  if (good(call, sbx_spawn(object_of(call, kSandbox), &line.command, &process, &err), &err)) {
     process_object_t *object = calloc(1, sizeof *object);
     if (object == NULL) abort();
     object->process = process;
@@ -104,7 +105,7 @@ static bool read_once(call_t *call, process_object_t *object, int64_t timeout_ms
   int stream = 0;
   sbx_bytes *bytes = NULL;
   sbx_error *err = NULL;
-  if (!good(call, sbx_process_read(object->process, timeout_ms, &stream, &bytes, &err), err) || bytes == NULL) return false;
+  if (!good(call, sbx_process_read(object->process, timeout_ms, &stream, &bytes, &err), &err) || bytes == NULL) return false;
   const sbx_view view = sbx_bytes_view(bytes);
   if (stream != 1 && stream != 2) {
     surprise(call->teller, "there is no stream %d", stream);
@@ -164,19 +165,19 @@ bool perform_on_process(call_t *call) {
   sbx_process *process = object->process;
   if (strcmp(what, "read_until") == 0) read_until(call, object);
   else if (strcmp(what, "read_all") == 0) read_all(call, object);
-  else if (strcmp(what, "close_input") == 0) done(call, sbx_process_close_input(process, &err), err);
-  else if (strcmp(what, "kill") == 0) done(call, sbx_process_kill(process, &err), err);
-  else if (strcmp(what, "write") == 0) done(call, sbx_process_write(process, view_of(arg_text(call, "content")), &err), err);
-  else if (strcmp(what, "signal") == 0) done(call, sbx_process_signal(process, (int)arg_number(call, "signal", 0), &err), err);
+  else if (strcmp(what, "close_input") == 0) done(call, sbx_process_close_input(process, &err), &err);
+  else if (strcmp(what, "kill") == 0) done(call, sbx_process_kill(process, &err), &err);
+  else if (strcmp(what, "write") == 0) done(call, sbx_process_write(process, view_of(arg_text(call, "content")), &err), &err);
+  else if (strcmp(what, "signal") == 0) done(call, sbx_process_signal(process, (int)arg_number(call, "signal", 0), &err), &err);
   else if (strcmp(what, "read") == 0) {
     const bool more = read_once(call, object, arg_number(call, "timeout_ms", 10000));
     if (call->error == NULL) call->fields = json_pack("{s:b}", "end", !more);
   } else if (strcmp(what, "resize") == 0) {
     const uint16_t rows = (uint16_t)arg_number(call, "rows", 0);
-    done(call, sbx_process_resize(process, rows, (uint16_t)arg_number(call, "columns", 0), &err), err);
+    done(call, sbx_process_resize(process, rows, (uint16_t)arg_number(call, "columns", 0), &err), &err);
   } else if (strcmp(what, "wait") == 0) {
     sbx_exit_status status = SBX_EXIT_STATUS_INIT;
-    if (good(call, sbx_process_wait(process, arg_number(call, "timeout_ms", 0), &status, &err), err)) call->fields = status_fields(&status);
+    if (good(call, sbx_process_wait(process, arg_number(call, "timeout_ms", 0), &status, &err), &err)) call->fields = status_fields(&status);
   } else if (strcmp(what, "free") == 0) {
     call->fields = json_object();
     if (!scope_drop(&call->teller->scope, call->on)) surprise(call->teller, "nothing was saved here as %s", call->on);
