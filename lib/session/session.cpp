@@ -547,12 +547,18 @@ ByteView Session::Impl::output() {
     offered_ = Offered::current;
     return current_->frame().subspan(current_position_);
   }
+  if (again_position_ > 0) {
+    // Begun, so it ends before anything else leaves, also when the session has failed: whatever came instead would be taken
+    // for the rest of it.
+    offered_ = Offered::again;
+    return kept_[again_ - kept_first_]->frame().subspan(again_position_);
+  }
   if (!error_) {
     if (!resuming_ && again_ < again_end_) {
       // Only frames without a number are in control_ now: HELLO and RESUME of this transport, pings, ACKs.
-      if (again_position_ > 0 || control_pending() == 0) {
+      if (control_pending() == 0) {
         offered_ = Offered::again;
-        return kept_[again_ - kept_first_]->frame().subspan(again_position_);
+        return kept_[again_ - kept_first_]->frame();
       }
     } else if (!resuming_ && !holding()) {
       flush_credit();
@@ -721,7 +727,8 @@ Result<void> Session::Impl::begin_frame() {
     return {};
   }
   if (frame_.type == FrameType::resume) return broken("unexpected resume");
-  if (partial_ > 0 && frame_.type != FrameType::data && reliable(frame_.type)) {
+  // A peer that gives up need not finish what it began.
+  if (partial_ > 0 && frame_.type != FrameType::data && frame_.type != FrameType::goaway && reliable(frame_.type)) {
     return broken("the interrupted frame was not sent again");
   }
   switch (frame_.type) {

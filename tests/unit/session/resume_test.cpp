@@ -282,6 +282,57 @@ TEST(Resume, AHeldSessionRefusesAPeerThatKeepsNothing) {
   EXPECT_EQ(stream.lost, std::vector<ErrorCode>{ErrorCode::protocol});
 }
 
+/// A held client whose OPEN is sent again behind the hellos; `size` bytes of it have left when it gives up.
+std::vector<Frame> give_up_inside_an_open(std::size_t size) {
+  Options options = resumable();
+  options.hold_until_ready = true;
+  Pair pair(options, resumable());
+  RecordingStream stream;
+  pair.open(stream, Method::exec, "rm unimportant");
+  Pair::move(pair.client, pair.agent, ~std::size_t{0});   // hello
+  Pair::move(pair.agent, pair.client, ~std::size_t{0});
+  std::string said(as_text(pair.client.output().first(size)));
+  pair.client.sent(size);
+  pair.client.ping(1);
+  pair.client.fail(Error(ErrorCode::cancelled, "enough"));
+  said += drain(pair.client);
+  return frames_in(said);
+}
+
+TEST(Resume, AFrameThatHasBegunIsFinishedWhenTheSessionFails) {
+  // Otherwise the agent would take what follows, a ping, for the rest of a request.
+  for (const std::size_t size : {1u, 20u, 30u}) {
+    const auto frames = give_up_inside_an_open(size);
+    ASSERT_FALSE(frames.empty());
+    ASSERT_EQ(frames[0].header.type, FrameType::open);
+    const auto open = protocol::decode<protocol::Open>(as_bytes(frames[0].payload));
+    ASSERT_TRUE(open) << size;
+    EXPECT_EQ(open->params, "rm unimportant");
+  }
+}
+
+TEST(Resume, APeerMayGiveUpInsteadOfSendingAnInterruptedFrameAgain) {
+  Pair pair(resumable(), resumable());
+  RecordingStream stream;
+  pair.open(stream);
+  pair.pump();
+  RecordingStream& served = pair.served(stream);
+  ASSERT_EQ(pair.client.send(stream.id, Channel::in, as_bytes(pattern(100))), 100u);
+  Pair::move(pair.client, pair.agent, 50);   // 30 bytes of content
+  EXPECT_EQ(served.data[Channel::in].size(), 30u);
+  reconnect(pair);
+  const std::string hello = drain(pair.client);
+  // It says where it stands and then goodbye.
+  const auto frames = frames_in(hello);
+  ASSERT_EQ(frames[1].header.type, FrameType::resume);
+  const std::string begin = hello.substr(0, 2 * protocol::kFrameHeader + frames[0].payload.size());
+  ASSERT_EQ(code(pair.agent.receive(as_bytes(begin))), ErrorCode{});
+  const std::string goodbye = frame({.type = FrameType::goaway}, encode(end_of(Error(ErrorCode::cancelled, "enough"))));
+  EXPECT_EQ(code(pair.agent.receive(as_bytes(goodbye))), ErrorCode::cancelled);
+  ASSERT_EQ(served.lost.size(), 1u);
+  EXPECT_EQ(served.lost[0], ErrorCode::cancelled);
+}
+
 TEST(Resume, SilenceEndsTheTransportNotTheSession) {
   Options options = resumable();
   options.heartbeat = std::chrono::seconds(1);
