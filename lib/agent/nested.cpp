@@ -58,6 +58,8 @@ class ResumableStream final : public Operation, private ResumableSessions::Carri
     if (channel != Channel::in || ended()) return;
     if (!data.empty()) {
       if (auto result = inner_ ? inner_->receive(data) : greet(data); !result) {
+        // A client that resumes a session nobody knows learns it from our hello, which may still be queued.
+        if (inner_) inner_->flush();
         sessions_.detach(*this);
         return fail(result.error());
       }

@@ -129,6 +129,8 @@ void ResumableSessions::leave_waiting(Entry& entry) {
 
 void ResumableSessions::end(Entry& entry) {
   entry.server->close(Error(ErrorCode::unavailable, "the session is over"));
+  // Its last words are for nobody: the carrier that would take them may be gone before the server is.
+  entry.server->disconnected();
   const auto found = entries_.find(entry.id);
   // Not freed here: the server may be on the stack.
   retired_.add(std::move(found->second));

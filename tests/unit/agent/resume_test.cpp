@@ -335,6 +335,37 @@ TEST_F(AgentResume, OnlySoManyAreKept) {
   EXPECT_TRUE(harness.run_until([&] { return call->end.has_value(); }, 5s));
 }
 
+/// Counts what it is given; a carrier that was told goodbye may be gone.
+struct CountingCarrier : ResumableSessions::Carrier {
+  std::size_t write(ByteView bytes) override {
+    ++writes;
+    return bytes.size();
+  }
+  void replaced() override {}
+  int writes = 0;
+};
+
+TEST_F(AgentResume, ACarrierIsNotUsedAfterItLeft) {
+  // Whatever the session would still say: the stream that carried it is being destroyed.
+  for (const bool resumable : {false, true}) {
+    session::Options options;
+    options.resumable = resumable;
+    struct Nobody : session::SessionHandler {
+    } nobody;
+    session::Session client(session::Role::client, options, nobody);
+    Greeter greeter(harness.agent);
+    ASSERT_TRUE(greeter.feed(client.output()).value());
+    CountingCarrier carrier;
+    Server* server = kept().attach(greeter, carrier, 0ms, 1).value();
+    server->session().ping(7);   // something is left to say
+    kept().detach(carrier);
+    const int before = carrier.writes;
+    harness.loop.turn(0ms);
+    harness.loop.turn(0ms);
+    EXPECT_EQ(carrier.writes, before);
+  }
+}
+
 TEST_F(AgentResume, SessionsOutliveTheTransportOfTheirStream) {
   Traveller traveller(harness);
   traveller.connect();
