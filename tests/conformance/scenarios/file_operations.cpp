@@ -6,8 +6,10 @@ namespace sandbox::scenarios {
 
 namespace {
 
-constexpr std::array<const char*, 8> kTypes = {"unknown", "regular", "directory", "symlink", "fifo", "socket", "character", "block"};
-constexpr std::array<const char*, 7> kChanges = {"?", "created", "modified", "removed", "renamed", "attributes", "overflow"};
+constexpr std::array<const char*, 8> kTypes = {"unknown", "regular", "directory", "symlink",
+                                               "fifo",    "socket",  "character", "block"};
+constexpr std::array<const char*, 7> kChanges = {"?",       "created",    "modified", "removed",
+                                                 "renamed", "attributes", "overflow"};
 
 template <std::size_t N>
 std::size_t index_of(const std::array<const char*, N>& names, const std::string& wanted) {
@@ -21,8 +23,10 @@ Object file_fields(const FileInfo& file) {
   const std::uint32_t bits = file.mode & 0777;
   std::string mode;
   for (std::uint32_t left = bits; left; left >>= 3) mode.insert(mode.begin(), static_cast<char>('0' + (left & 7)));
-  return {{"path", file.path}, {"type", kTypes[static_cast<std::size_t>(file.type)]}, {"size", file.size}, {"mode", mode.empty() ? "0" : mode},
-          {"uid", file.uid}, {"gid", file.gid}, {"target", file.target}};
+  return {{"path", file.path},    {"type", kTypes[static_cast<std::size_t>(file.type)]},
+          {"size", file.size},    {"mode", mode.empty() ? "0" : mode},
+          {"uid", file.uid},      {"gid", file.gid},
+          {"target", file.target}};
 }
 
 Result<Object> listed(const Result<std::vector<FileInfo>>& files) {
@@ -74,7 +78,8 @@ Result<Object> abandon_write(Fs fs, Arguments& args) {
 
 Result<Object> transferred(const Result<TransferSummary>& summary) {
   if (!summary) return summary.error();
-  return Object{{"entries", summary->entries}, {"bytes", summary->bytes}, {"skipped", std::uint64_t{summary->skipped.size()}}};
+  return Object{
+      {"entries", summary->entries}, {"bytes", summary->bytes}, {"skipped", std::uint64_t{summary->skipped.size()}}};
 }
 
 Result<Object> find(Fs fs, Arguments& args) {
@@ -86,7 +91,9 @@ Result<Object> find(Fs fs, Arguments& args) {
 }
 
 Object event_fields(const FileEvent& event) {
-  return {{"change", kChanges[static_cast<std::size_t>(event.kind)]}, {"path", event.path}, {"old_path", event.old_path},
+  return {{"change", kChanges[static_cast<std::size_t>(event.kind)]},
+          {"path", event.path},
+          {"old_path", event.old_path},
           {"type", kTypes[static_cast<std::size_t>(event.type)]}};
 }
 
@@ -95,7 +102,8 @@ Result<Object> watch_until(Watch& watch, Arguments& args) {
   const std::string path = args.text("path");
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(args.number("timeout_ms", 10000));
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     SANDBOX_TRY(const FileEvent event, watch.next(std::max(left, std::chrono::milliseconds(1))));
     if (event.kind == change && event.path == path) return event_fields(event);
   }
@@ -116,10 +124,13 @@ std::optional<Result<Object>> perform_on_files(const Call& call) {
   const std::string what = call.operation.substr(3);
   Fs fs = call.object<Sandbox>().fs();
   if (what == "read") {
-    return content_of(args.has("max") ? fs.read(args.text("path"), ByteCount(static_cast<std::uint64_t>(args.number("max")))) : fs.read(args.text("path")));
+    return content_of(args.has("max")
+                          ? fs.read(args.text("path"), ByteCount(static_cast<std::uint64_t>(args.number("max"))))
+                          : fs.read(args.text("path")));
   }
   if (what == "read_range") {
-    return content_of(fs.read_range(args.text("path"), static_cast<std::uint64_t>(args.number("offset")), static_cast<std::uint64_t>(args.number("length"))));
+    return content_of(fs.read_range(args.text("path"), static_cast<std::uint64_t>(args.number("offset")),
+                                    static_cast<std::uint64_t>(args.number("length"))));
   }
   if (what == "write") return plain(fs.write(args.text("path"), args.text("content"), write_options(args)));
   if (what == "stream_read") return stream_read(fs, args);
@@ -134,7 +145,8 @@ std::optional<Result<Object>> perform_on_files(const Call& call) {
     return file ? Result<Object>(file_fields(*file)) : Result<Object>(file.error());
   }
   if (what == "mkdir") return plain(fs.mkdir(args.text("path")));
-  if (what == "remove") return plain(args.flag("recursive") ? fs.remove_all(args.text("path")) : fs.remove(args.text("path")));
+  if (what == "remove")
+    return plain(args.flag("recursive") ? fs.remove_all(args.text("path")) : fs.remove(args.text("path")));
   if (what == "rename") return plain(fs.rename(args.text("from"), args.text("to")));
   if (what == "symlink") return plain(fs.symlink(args.text("target"), args.text("path")));
   if (what == "chmod") return plain(fs.chmod(args.text("path"), args.mode("mode")));

@@ -46,9 +46,11 @@ Result<Object> read_all(int fd, std::int64_t timeout_ms) {
   std::string content;
   char buffer[65536];
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     pollfd waiting = {fd, POLLIN, 0};
-    if (left <= 0 || ::poll(&waiting, 1, static_cast<int>(left)) <= 0) return Error(ErrorCode::deadline_exceeded, "nothing more came");
+    if (left <= 0 || ::poll(&waiting, 1, static_cast<int>(left)) <= 0)
+      return Error(ErrorCode::deadline_exceeded, "nothing more came");
     const ssize_t n = ::recv(fd, buffer, sizeof buffer, 0);
     if (n < 0) return Error::from_errno(errno, "recv");
     if (n == 0) return Object{{"content", content}};
@@ -62,7 +64,8 @@ std::optional<Result<Object>> perform_on_host(const Call& call) {
   const std::string& what = call.operation;
   if (what == "socket.open") return open_socket(call);
   if (what == "socket.write") return write_all(call.object<SocketHandle>().fd(), call.args.text("content"));
-  if (what == "socket.read_all") return read_all(call.object<SocketHandle>().fd(), call.args.number("timeout_ms", 10000));
+  if (what == "socket.read_all")
+    return read_all(call.object<SocketHandle>().fd(), call.args.number("timeout_ms", 10000));
   if (what == "socket.end") {
     ::shutdown(call.object<SocketHandle>().fd(), SHUT_WR);
     return Object();

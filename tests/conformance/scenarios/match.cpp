@@ -24,9 +24,12 @@ Value look_up(const std::string& reference, const Scope& scope) {
 std::string joined(const List& parts) {
   std::string out;
   for (const Value& part : parts) {
-    if (part.text()) out += *part.text();
-    else if (part.number()) out += std::to_string(*part.number());
-    else throw Surprise("join takes strings and whole numbers, not " + part.shown());
+    if (part.text())
+      out += *part.text();
+    else if (part.number())
+      out += std::to_string(*part.number());
+    else
+      throw Surprise("join takes strings and whole numbers, not " + part.shown());
   }
   return out;
 }

@@ -59,9 +59,14 @@ Client& client(const Call& call) {
 
 Result<Object> stats(Sandbox& box) {
   SANDBOX_TRY(const SandboxStats now, box.stats());
-  return Object{{"cpu_time_ns", static_cast<std::int64_t>(now.cpu_time.count())}, {"memory", now.memory.bytes()},
-                {"memory_peak", now.memory_peak.bytes()}, {"memory_limit", now.memory_limit.bytes()}, {"pids", now.pids},
-                {"disk_used", now.disk_used.bytes()}, {"inodes_used", now.inodes_used}, {"oom_kills", now.oom_kills},
+  return Object{{"cpu_time_ns", static_cast<std::int64_t>(now.cpu_time.count())},
+                {"memory", now.memory.bytes()},
+                {"memory_peak", now.memory_peak.bytes()},
+                {"memory_limit", now.memory_limit.bytes()},
+                {"pids", now.pids},
+                {"disk_used", now.disk_used.bytes()},
+                {"inodes_used", now.inodes_used},
+                {"oom_kills", now.oom_kills},
                 {"uptime_ns", static_cast<std::int64_t>(now.uptime.count())}};
 }
 
@@ -79,7 +84,9 @@ std::optional<Result<Object>> perform_on_ports(const Call& call, const std::stri
   Net net = call.object<Sandbox>().net();
   const auto port = static_cast<std::uint16_t>(call.args.number("port"));
   const auto fields = [](const ExposedPort& exposed) {
-    return Object{{"port", std::uint32_t{exposed.port}}, {"host_port", std::uint32_t{exposed.host_port}}, {"host_address", exposed.host_address}};
+    return Object{{"port", std::uint32_t{exposed.port}},
+                  {"host_port", std::uint32_t{exposed.host_port}},
+                  {"host_address", exposed.host_address}};
   };
   if (what == "connect") {
     const auto fd = net.connect(port, milliseconds(call.args.number("timeout_ms", 5000)));
@@ -138,7 +145,9 @@ std::optional<Result<Object>> perform_on_sandbox(const Call& call) {
     const std::string id = call.args.text("id");
     return plain(call.world.runtime ? call.world.runtime->remove_template(id) : call.world.client->remove_template(id));
   }
-  if (what == "open") return keep_sandbox(call, client(call).open(call.args.text("id"), OpenOptions().sealed(call.world.environment == "sealed")));
+  if (what == "open")
+    return keep_sandbox(
+        call, client(call).open(call.args.text("id"), OpenOptions().sealed(call.world.environment == "sealed")));
   if (what == "remove") return plain(client(call).remove(call.args.text("id")));
   if (what.starts_with("net.")) return perform_on_ports(call, what.substr(4));
   if (what.starts_with("env.")) return perform_on_env(call, what.substr(4));

@@ -51,7 +51,8 @@ Result<Object> spawn(const Call& call) {
   Command command = command_of(call.args);
   if (call.args.flag("open_input")) command.open_stdin();
   if (call.args.has("rows")) {
-    command.pty({static_cast<std::uint16_t>(call.args.number("rows")), static_cast<std::uint16_t>(call.args.number("columns"))});
+    command.pty({static_cast<std::uint16_t>(call.args.number("rows")),
+                 static_cast<std::uint16_t>(call.args.number("columns"))});
   }
   call.args.finish();
   SANDBOX_TRY(RunningProcess process, call.object<Sandbox>().process().spawn(std::move(command)));
@@ -122,7 +123,8 @@ std::optional<Result<Object>> perform_on_process(const Call& call) {
   if (what == "kill") return plain(process.kill());
   if (what == "signal") return plain(process.signal(static_cast<int>(call.args.number("signal"))));
   if (what == "resize") {
-    return plain(process.resize({static_cast<std::uint16_t>(call.args.number("rows")), static_cast<std::uint16_t>(call.args.number("columns"))}));
+    return plain(process.resize({static_cast<std::uint16_t>(call.args.number("rows")),
+                                 static_cast<std::uint16_t>(call.args.number("columns"))}));
   }
   if (what == "wait") return wait(handle, call.args);
   return std::nullopt;

@@ -81,9 +81,11 @@ bool applies(const Object& story, const std::string& environment) {
 void tell(const Object& story, World& world) {
   static const std::string kKeys[] = {"name", "about", "environments", "spec", "steps"};
   for (const auto& [key, value] : story) {
-    if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys)) throw Surprise("unknown key " + key + " in a story");
+    if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys))
+      throw Surprise("unknown key " + key + " in a story");
   }
-  const auto perform_here = [&](const std::string& operation, Arguments& args, const std::string& on, Scope& scope, std::any& made) {
+  const auto perform_here = [&](const std::string& operation, Arguments& args, const std::string& on, Scope& scope,
+                                std::any& made) {
     return perform(Call{world, operation, args, on, scope, made});
   };
   ScratchDirectory scratch;
@@ -91,7 +93,8 @@ void tell(const Object& story, World& world) {
   scope.keep("scratch", Saved{{{"", scratch.path()}}, {}});
   const auto spec = story.find("spec");
   if (spec == story.end() || !spec->second.is_null()) {
-    const Object create = {{"do", "create"}, {"save", "box"}, {"args", spec == story.end() ? Value(Object()) : spec->second}};
+    const Object create = {
+        {"do", "create"}, {"save", "box"}, {"args", spec == story.end() ? Value(Object()) : spec->second}};
     run_steps({create}, scope, perform_here);
   }
   run_steps(std::get<List>(story.at("steps")), scope, perform_here);
@@ -101,7 +104,8 @@ struct Counts {
   int ok = 0, failed = 0, skipped = 0;
 };
 
-void run_file(const std::filesystem::path& file, const std::string& filter, World& world, Report& report, Counts& counts) {
+void run_file(const std::filesystem::path& file, const std::string& filter, World& world, Report& report,
+              Counts& counts) {
   const Value root = read_json(file);
   const Object& all = std::get<Object>(root);
   if (all.at("format") != Value(1)) throw Surprise("unknown format");
@@ -128,7 +132,8 @@ void run_file(const std::filesystem::path& file, const std::string& filter, Worl
   }
 }
 
-bool run_environment(const std::string& environment, const std::string& directory, const std::string& filter, Report& report) {
+bool run_environment(const std::string& environment, const std::string& directory, const std::string& filter,
+                     Report& report) {
   ScratchDirectory state;
   std::unique_ptr<testing::DaemonProcess> daemon;
   World world{environment, nullptr, nullptr};
@@ -148,8 +153,8 @@ bool run_environment(const std::string& environment, const std::string& director
   Counts counts;
   for (const auto& file : files) run_file(file, filter, world, report, counts);
   if (world.runtime) world.runtime->close().value();
-  report.line("stories " + environment + " " + std::to_string(counts.ok) + " ok, " + std::to_string(counts.failed) + " failed, " +
-              std::to_string(counts.skipped) + " skipped");
+  report.line("stories " + environment + " " + std::to_string(counts.ok) + " ok, " + std::to_string(counts.failed) +
+              " failed, " + std::to_string(counts.skipped) + " skipped");
   return counts.failed == 0 && counts.ok > 0;
 }
 
@@ -157,9 +162,12 @@ int run(int argc, char** argv) {
   std::string environments = "embedded,daemon,sealed", filter, directory;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
-    if (word == "--environments" && i + 1 < argc) environments = argv[++i];
-    else if (word == "--filter" && i + 1 < argc) filter = argv[++i];
-    else directory = word;
+    if (word == "--environments" && i + 1 < argc)
+      environments = argv[++i];
+    else if (word == "--filter" && i + 1 < argc)
+      filter = argv[++i];
+    else
+      directory = word;
   }
   if (directory.empty()) {
     std::cerr << "usage: " << argv[0] << " [--environments embedded,daemon,sealed] [--filter prefix] <directory>\n";
@@ -168,7 +176,8 @@ int run(int argc, char** argv) {
   Report report;
   bool good = true;
   std::istringstream names(environments);
-  for (std::string environment; std::getline(names, environment, ',');) good &= run_environment(environment, directory, filter, report);
+  for (std::string environment; std::getline(names, environment, ',');)
+    good &= run_environment(environment, directory, filter, report);
   return good ? 0 : 1;
 }
 

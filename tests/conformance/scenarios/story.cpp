@@ -14,9 +14,7 @@ Saved& Scope::find(const std::string& name) const {
   throw Surprise("nothing was saved as " + name);
 }
 
-void Scope::keep(const std::string& name, Saved saved) {
-  names_[name] = std::make_unique<Saved>(std::move(saved));
-}
+void Scope::keep(const std::string& name, Saved saved) { names_[name] = std::make_unique<Saved>(std::move(saved)); }
 
 void Scope::drop(const std::string& name) {
   if (names_.erase(name) == 0) throw Surprise("nothing was saved here as " + name);
@@ -33,7 +31,9 @@ std::string Arguments::text(const std::string& name) {
   if (!value || !value->text()) throw Surprise("argument " + name + " is missing or no text");
   return *value->text();
 }
-std::string Arguments::text(const std::string& name, std::string otherwise) { return take(name) ? text(name) : otherwise; }
+std::string Arguments::text(const std::string& name, std::string otherwise) {
+  return take(name) ? text(name) : otherwise;
+}
 
 std::int64_t Arguments::number(const std::string& name, std::int64_t otherwise) {
   const Value* value = take(name);
@@ -45,7 +45,8 @@ std::int64_t Arguments::number(const std::string& name, std::int64_t otherwise) 
 double Arguments::real(const std::string& name) {
   const Value* value = take(name);
   if (value && value->number()) return static_cast<double>(*value->number());
-  if (!value || !std::holds_alternative<double>(*value)) throw Surprise("argument " + name + " is missing or no number");
+  if (!value || !std::holds_alternative<double>(*value))
+    throw Surprise("argument " + name + " is missing or no number");
   return std::get<double>(*value);
 }
 
@@ -102,14 +103,22 @@ Step parse_step(const Value& value) {
   if (!value.object()) throw Surprise("a step must be an object");
   Step step;
   for (const auto& [key, item] : *value.object()) {
-    if (key == "do") step.operation = std::get<std::string>(item);
-    else if (key == "args") step.args = std::get<Object>(item);
-    else if (key == "on") step.on = std::get<std::string>(item);
-    else if (key == "save") step.save = std::get<std::string>(item);
-    else if (key == "expect") step.expect = std::get<Object>(item);
-    else if (key == "error") step.error = &item;
-    else if (key == "within_ms") step.within_ms = std::get<std::int64_t>(item);
-    else throw Surprise("unknown key " + key + " in a step");
+    if (key == "do")
+      step.operation = std::get<std::string>(item);
+    else if (key == "args")
+      step.args = std::get<Object>(item);
+    else if (key == "on")
+      step.on = std::get<std::string>(item);
+    else if (key == "save")
+      step.save = std::get<std::string>(item);
+    else if (key == "expect")
+      step.expect = std::get<Object>(item);
+    else if (key == "error")
+      step.error = &item;
+    else if (key == "within_ms")
+      step.within_ms = std::get<std::int64_t>(item);
+    else
+      throw Surprise("unknown key " + key + " in a step");
   }
   return step;
 }
@@ -124,8 +133,11 @@ void expect_error(const Error& error, const Value& wanted, const Scope& scope) {
     if (code != *wanted.text()) throw Surprise("error is " + error.to_string() + ", wanted " + *wanted.text());
     return;
   }
-  const Object actual = {{"code", code}, {"message", error.message()}, {"operation", error.operation()},
-                         {"errno", error.sys_errno()}, {"retry", retry_name(error.retry())}};
+  const Object actual = {{"code", code},
+                         {"message", error.message()},
+                         {"operation", error.operation()},
+                         {"errno", error.sys_errno()},
+                         {"retry", retry_name(error.retry())}};
   for (const auto& [field, matcher] : std::get<Object>(wanted)) {
     const auto found = actual.find(field);
     if (found == actual.end()) throw Surprise("an error has no field " + field);
@@ -137,9 +149,12 @@ void run_branches(const Object& args, const Scope& around, const Perform& perfor
   std::int64_t times = 1;
   const List* branches = nullptr;
   for (const auto& [key, value] : args) {
-    if (key == "times") times = std::get<std::int64_t>(value);
-    else if (key == "branches") branches = value.list();
-    else throw Surprise("unknown argument " + key);
+    if (key == "times")
+      times = std::get<std::int64_t>(value);
+    else if (key == "branches")
+      branches = value.list();
+    else
+      throw Surprise("unknown argument " + key);
   }
   if (!branches) throw Surprise("argument branches is missing");
   std::mutex mutex;

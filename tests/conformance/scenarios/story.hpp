@@ -21,8 +21,8 @@ struct Saved {
   std::any handle;
 };
 
-/// Names of one story, or of one branch of `parallel` in front of those around it. One thread at a time adds to a scope;
-/// those inside only read it meanwhile.
+/// Names of one story, or of one branch of `parallel` in front of those around it. One thread at a time adds to a
+/// scope; those inside only read it meanwhile.
 class Scope {
  public:
   explicit Scope(const Scope* around = nullptr) : around_(around) {}
@@ -46,12 +46,12 @@ class Arguments {
  public:
   explicit Arguments(Object values) : values_(std::move(values)) {}
   bool has(const std::string& name) const { return values_.contains(name); }
-  std::string text(const std::string& name);                          ///< throws Surprise when missing
+  std::string text(const std::string& name);  ///< throws Surprise when missing
   std::string text(const std::string& name, std::string otherwise);
   std::int64_t number(const std::string& name, std::int64_t otherwise = 0);
   double real(const std::string& name);
   bool flag(const std::string& name, bool otherwise = false);
-  std::uint32_t mode(const std::string& name);                        ///< octal digits; 0 when missing
+  std::uint32_t mode(const std::string& name);  ///< octal digits; 0 when missing
   std::vector<std::string> texts(const std::string& name);
   std::vector<std::pair<std::string, std::string>> pairs(const std::string& name);
   void finish() const;
@@ -63,7 +63,8 @@ class Arguments {
 };
 
 /// Does what one step says: `on` is the object named, `made` receives what it makes.
-using Perform = std::function<Result<Object>(const std::string& operation, Arguments& args, const std::string& on, Scope& scope, std::any& made)>;
+using Perform = std::function<Result<Object>(const std::string& operation, Arguments& args, const std::string& on,
+                                             Scope& scope, std::any& made)>;
 
 /// Runs the steps in order; throws Surprise at the first that goes another way.
 void run_steps(const List& steps, Scope& scope, const Perform& perform);

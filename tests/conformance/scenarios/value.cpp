@@ -21,7 +21,8 @@ Value from_json(simdjson::dom::element element) {
     case simdjson::dom::element_type::OBJECT: {
       Object object;
       for (const auto [key, value] : simdjson::dom::object(element)) {
-        if (!object.emplace(std::string(key), from_json(value)).second) throw Surprise("key " + std::string(key) + " twice");
+        if (!object.emplace(std::string(key), from_json(value)).second)
+          throw Surprise("key " + std::string(key) + " twice");
       }
       return object;
     }
@@ -66,7 +67,8 @@ std::string Value::shown() const {
 Value read_json(const std::filesystem::path& file) {
   simdjson::dom::parser parser;
   simdjson::dom::element root;
-  if (const auto error = parser.load(file.string()).get(root)) throw Surprise(file.string() + ": " + simdjson::error_message(error));
+  if (const auto error = parser.load(file.string()).get(root))
+    throw Surprise(file.string() + ": " + simdjson::error_message(error));
   return from_json(root);
 }
 

@@ -12,11 +12,11 @@ typedef struct daemon {
 } daemon_t;
 
 /* Waits until it answers; false with a line on standard error. */
-bool daemon_start(daemon_t *daemon);
-void daemon_stop(daemon_t *daemon);
+bool daemon_start(daemon_t* daemon);
+void daemon_stop(daemon_t* daemon);
 
 void make_directory(char path[64]);
 /* With all that is in it; follows no symlinks. */
-void remove_directory(const char *path);
+void remove_directory(const char* path);
 
 #endif

@@ -17,17 +17,17 @@ typedef struct counts {
   int ok, failed, skipped;
 } counts_t;
 
-static FILE *report;
+static FILE* report;
 static char running[128]; /* the story under way, for the watchdog */
 
-static void line(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void line(const char *format, ...) {
+static void line(const char* format, ...) __attribute__((format(printf, 1, 2)));
+static void line(const char* format, ...) {
   char text[2400];
   va_list args;
   va_start(args, format);
   vsnprintf(text, sizeof text, format, args);
   va_end(args);
-  for (char *c = text; *c != '\0'; ++c) {
+  for (char* c = text; *c != '\0'; ++c) {
     if (*c == '\n') *c = ' ';
   }
   printf("%s\n", text);
@@ -49,22 +49,22 @@ static void too_long(int signal) {
   _exit(1);
 }
 
-static bool applies(const json_t *story, const char *environment) {
-  const json_t *all = json_object_get(story, "environments");
+static bool applies(const json_t* story, const char* environment) {
+  const json_t* all = json_object_get(story, "environments");
   size_t i;
-  json_t *one;
+  json_t* one;
   if (all == NULL) return true;
-  json_array_foreach((json_t *)all, i, one) {
+  json_array_foreach((json_t*)all, i, one) {
     if (strcmp(json_string_value(one), environment) == 0) return true;
   }
   return false;
 }
 
-static bool known_keys(teller_t *teller, const json_t *story) {
-  static const char *const names[] = {"name", "about", "environments", "spec", "steps"};
-  const char *key;
-  json_t *value;
-  json_object_foreach((json_t *)story, key, value) {
+static bool known_keys(teller_t* teller, const json_t* story) {
+  static const char* const names[] = {"name", "about", "environments", "spec", "steps"};
+  const char* key;
+  json_t* value;
+  json_object_foreach((json_t*)story, key, value) {
     bool known = false;
     for (size_t i = 0; i < sizeof names / sizeof *names; ++i) known = known || strcmp(key, names[i]) == 0;
     if (!known) return surprise(teller, "unknown key %s in a story", key);
@@ -72,15 +72,15 @@ static bool known_keys(teller_t *teller, const json_t *story) {
   return true;
 }
 
-static void tell(teller_t *teller, const json_t *story) {
+static void tell(teller_t* teller, const json_t* story) {
   char scratch[64];
   make_directory(scratch);
   scope_keep(&teller->scope, "scratch", json_pack("{s:s}", "", scratch), NULL, NULL);
-  json_t *spec = json_object_get(story, "spec");
+  json_t* spec = json_object_get(story, "spec");
   bool good = known_keys(teller, story);
   if (good && !json_is_null(spec)) {
-    json_t *none = json_object();
-    json_t *create = json_pack("[{s:s, s:s, s:O}]", "do", "create", "save", "box", "args", spec != NULL ? spec : none);
+    json_t* none = json_object();
+    json_t* create = json_pack("[{s:s, s:s, s:O}]", "do", "create", "save", "box", "args", spec != NULL ? spec : none);
     good = run_steps(teller, create);
     json_decref(create);
     json_decref(none);
@@ -90,18 +90,19 @@ static void tell(teller_t *teller, const json_t *story) {
   remove_directory(scratch);
 }
 
-static void run_file(const char *path, const char *filter, world_t *world, counts_t *counts) {
+static void run_file(const char* path, const char* filter, world_t* world, counts_t* counts) {
   json_error_t wrong;
-  json_t *all = json_load_file(path, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &wrong);
+  json_t* all = json_load_file(path, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &wrong);
   if (all == NULL || json_integer_value(json_object_get(all, "format")) != 1) {
     fprintf(stderr, "%s: %s\n", path, all == NULL ? wrong.text : "unknown format");
     exit(1);
   }
   size_t i;
-  json_t *story;
+  json_t* story;
   json_array_foreach(json_object_get(all, "stories"), i, story) {
     char name[80];
-    snprintf(name, sizeof name, "%s.%s", json_string_value(json_object_get(all, "area")), json_string_value(json_object_get(story, "name")));
+    snprintf(name, sizeof name, "%s.%s", json_string_value(json_object_get(all, "area")),
+             json_string_value(json_object_get(story, "name")));
     if (strncmp(name, filter, strlen(filter)) != 0) continue;
     snprintf(running, sizeof running, "story %s %s", world->environment, name);
     if (!applies(story, world->environment)) {
@@ -124,8 +125,8 @@ static void run_file(const char *path, const char *filter, world_t *world, count
   json_decref(all);
 }
 
-static bool open_world(world_t *world, daemon_t *daemon, const char *state) {
-  sbx_error *err = NULL;
+static bool open_world(world_t* world, daemon_t* daemon, const char* state) {
+  sbx_error* err = NULL;
   sbx_code code;
   if (strcmp(world->environment, "embedded") == 0) {
     sbx_runtime_options options = SBX_RUNTIME_OPTIONS_INIT;
@@ -140,7 +141,7 @@ static bool open_world(world_t *world, daemon_t *daemon, const char *state) {
   return code == SBX_OK;
 }
 
-static bool run_environment(const char *environment, const char *directory, const char *filter) {
+static bool run_environment(const char* environment, const char* directory, const char* filter) {
   world_t world = {.environment = environment, .sealed = strcmp(environment, "sealed") == 0};
   daemon_t daemon = {.pid = -1};
   counts_t counts = {0};
@@ -159,13 +160,16 @@ static bool run_environment(const char *environment, const char *directory, cons
   return counts.failed == 0 && counts.ok > 0;
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   char environments[128] = "embedded,daemon,sealed";
   const char *filter = "", *directory = NULL, *path = getenv("SANDBOX_SCENARIO_REPORT");
   for (int i = 1; i < argc; ++i) {
-    if (strcmp(argv[i], "--environments") == 0 && i + 1 < argc) snprintf(environments, sizeof environments, "%s", argv[++i]);
-    else if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) filter = argv[++i];
-    else directory = argv[i];
+    if (strcmp(argv[i], "--environments") == 0 && i + 1 < argc)
+      snprintf(environments, sizeof environments, "%s", argv[++i]);
+    else if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc)
+      filter = argv[++i];
+    else
+      directory = argv[i];
   }
   if (directory == NULL) {
     fprintf(stderr, "usage: %s [--environments embedded,daemon,sealed] [--filter prefix] <directory>\n", argv[0]);
@@ -179,8 +183,9 @@ int main(int argc, char **argv) {
   struct sigaction alarmed = {.sa_handler = too_long};
   sigaction(SIGALRM, &alarmed, NULL);
   bool good = true;
-  char *rest = NULL;
-  for (char *environment = strtok_r(environments, ",", &rest); environment != NULL; environment = strtok_r(NULL, ",", &rest)) {
+  char* rest = NULL;
+  for (char* environment = strtok_r(environments, ",", &rest); environment != NULL;
+       environment = strtok_r(NULL, ",", &rest)) {
     good = run_environment(environment, directory, filter) && good;
   }
   if (report != NULL) fclose(report);
