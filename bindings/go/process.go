@@ -18,7 +18,8 @@ import (
 type Process struct{ box *Sandbox }
 
 // Exec runs a program to its end and collects its output. How the program ended is in the result; an error means that it
-// could not be run. When ctx ends, the program's group is killed and the error is ErrCancelled and the context's.
+// could not be run. When ctx ends, the program's group is killed and the error is ErrCancelled (or ErrDeadlineExceeded) and
+// the context's; a result beside it is what there was until then.
 //
 // Errors: not_found (program or workdir), invalid_argument.
 func (p Process) Exec(ctx context.Context, command *Command) (*ExecResult, error) {
@@ -43,7 +44,11 @@ func (p Process) Exec(ctx context.Context, command *Command) (*ExecResult, error
 	defer C.sbx_exec_result_free(&result)
 	status := C.sbx_exit_status{struct_size: C.sizeof_sbx_exit_status}
 	C.sbx_exec_result_status(result, &status)
-	return &ExecResult{newStatus(&status), copyView(C.sbx_exec_result_stdout(result)), copyView(C.sbx_exec_result_stderr(result))}, nil
+	full := &ExecResult{newStatus(&status), copyView(C.sbx_exec_result_stdout(result)), copyView(C.sbx_exec_result_stderr(result))}
+	if full.Cause == Killed && ctx.Err() != nil {
+		return full, contextError(ctx)
+	}
+	return full, nil
 }
 
 // collector keeps the first bytes of a stream that nobody gave a writer for.

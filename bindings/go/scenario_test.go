@@ -219,6 +219,9 @@ func (w *world) onSandbox(s *step, args *arguments, names *scope) (saved, error)
 	switch s.do {
 	case "create":
 		options := []sandbox.CreateOption{w.spec(args)}
+		if ttl := args.number("ttl_s"); ttl != 0 {
+			options = append(options, sandbox.Request{TTL: time.Duration(ttl) * time.Second})
+		}
 		if args.has("deadline_ms") {
 			options = append(options, sandbox.CreateTimeout(args.milliseconds("deadline_ms", 0)))
 		}
@@ -307,8 +310,12 @@ func command(args *arguments) *sandbox.Command {
 }
 
 func statusFields(status sandbox.ExitStatus) object {
+	cause := status.Cause.String()
+	if status.Cause == sandbox.Killed {
+		cause = "cancelled" // as the stories call it
+	}
 	return object{
-		"cause": status.Cause.String(), "exit_code": int64(status.ExitCode), "signal": int64(status.Signal),
+		"cause": cause, "exit_code": int64(status.ExitCode), "signal": int64(status.Signal),
 		"shell_code": int64(status.ShellCode()), "core_dumped": status.CoreDumped, "oom_kills": int64(status.OOMKills),
 		"stdout_bytes": int64(status.StdoutBytes), "stderr_bytes": int64(status.StderrBytes),
 		"stdout_dropped": int64(status.StdoutDropped), "stderr_dropped": int64(status.StderrDropped),
