@@ -214,6 +214,7 @@ struct Session::Impl {
   // Output. Frames in control_ are complete and in order; DATA waits in the channels until it is asked for.
   std::string control_;
   std::size_t control_position_ = 0;
+  bool control_begun_ = false;      // what left was taken out: control_ may begin within a frame
   ChunkPool pool_;
   Tx* ready_tx_ = nullptr;     // next in the ring
   Chunk* current_ = nullptr;   // DATA frame that has begun to leave
@@ -304,6 +305,7 @@ void Session::Impl::control(FrameHeader header, ByteView payload) {
   if (control_position_ > control_.size() / 2 && control_position_ > 4096) {
     control_.erase(0, control_position_);
     control_position_ = 0;
+    control_begun_ = true;
   }
   std::byte head[kFrameHeader];
   encode(header, head);
@@ -585,6 +587,7 @@ void Session::Impl::sent(std::size_t count) {
       control_position_ += std::min(count, control_pending());
       if (control_pending() == 0) {
         control_position_ = 0;
+        control_begun_ = false;
         if (control_.capacity() > kControlLow) std::string().swap(control_);
         else control_.clear();
       }
@@ -987,7 +990,7 @@ void Session::Impl::fail(const Error& error, bool tell_peer) {
   error_ = error;
   // Stop at a frame boundary when one can be reached: a goaway in the middle of another frame would not be seen.
   if (tell_peer && !current_ && again_position_ == 0 && connected_) {
-    if (control_position_ == 0) control_.clear();
+    if (control_position_ == 0 && !control_begun_) control_.clear();
     protocol::End end = end_of(error);
     if (end.message.size() > 1024) end.message.resize(1024);
     const bool resumable = std::exchange(options_.resumable, false);
@@ -1058,6 +1061,7 @@ void Session::disconnected() {
   impl.connected_ = false;
   impl.control_.clear();
   impl.control_position_ = 0;
+  impl.control_begun_ = false;
   impl.offered_ = Impl::Offered::nothing;
   impl.in_frame_ = false;
   impl.head_size_ = 0;

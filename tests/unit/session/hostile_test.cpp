@@ -246,6 +246,27 @@ TEST(Session, EveryStreamHearsOnceThatTheSessionIsOver) {
   EXPECT_EQ(pair.agent_events.streams.at(3)->lost, std::vector<ErrorCode>{ErrorCode::unavailable});
 }
 
+TEST(Session, FramesLeaveWholeWhenItEnds) {
+  // However much of a long row of small frames had left when more were added, and then the session failed.
+  for (std::size_t sent = 0; sent < 12'000; sent += 7) {
+    Pair pair;
+    RecordingStream stream;
+    pair.open(stream);
+    pair.pump();
+    for (int i = 0; i < 10; ++i) pair.client.send_message(stream.id, std::string(1000, 'm'));
+    const ByteView out = pair.client.output();
+    const std::size_t part = std::min(sent, out.size());
+    std::string said(as_text(out.first(part)));
+    pair.client.sent(part);
+    pair.client.send_message(stream.id, "one more");
+    pair.client.fail(Error(ErrorCode::cancelled, "enough"));
+    said += drain(pair.client);
+    const auto frames = frames_in(said);
+    ASSERT_EQ(frames.back().header.type, FrameType::goaway) << part;
+    for (std::size_t i = 0; i + 1 < frames.size(); ++i) ASSERT_EQ(frames[i].header.type, FrameType::message) << part;
+  }
+}
+
 TEST(Session, ARequestThatIsTooLargeIsRefusedHere) {
   Pair pair;
   RecordingStream stream;
