@@ -75,7 +75,7 @@ async def test_a_cancelled_file_read_loses_nothing(connect: Connect) -> None:
                 for _ in range(cancelled % 5):
                     await asyncio.sleep(0)
                 if cancelled < 40:
-                    task.cancel()
+                    task.cancel()  # too late for what was kept from the time before
                 try:
                     part = await task
                 except asyncio.CancelledError:
@@ -84,18 +84,22 @@ async def test_a_cancelled_file_read_loses_nothing(connect: Connect) -> None:
                 if not part:
                     break
                 parts.append(part)
-        assert cancelled == 40
+        assert cancelled > 0
         assert b"".join(parts) == content
 
 
 async def test_a_cancelled_create_leaves_no_sandbox() -> None:
     async with sandbox.Runtime.open() as runtime:
+        cancelled = 0
         for round_ in range(20):
             task = asyncio.ensure_future(runtime.create())
             await asyncio.sleep(round_ * 0.001)
             task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            try:
+                await (await task).close()  # it was faster
+            except asyncio.CancelledError:
+                cancelled += 1
+        assert cancelled > 0
         end = asyncio.get_running_loop().time() + 10
         while runtime.live:
             assert asyncio.get_running_loop().time() < end, runtime.live

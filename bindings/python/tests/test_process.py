@@ -88,9 +88,7 @@ async def test_a_conversation(connect: Connect) -> None:
 
 async def test_signals_and_kill(connect: Connect) -> None:
     async with connect() as host, host.create() as box:
-        async with box.process.spawn(
-            "trap 'echo caught; exit 7' TERM; echo ready; while :; do sleep 0.05; done"
-        ) as process:
+        async with box.process.spawn("trap 'echo caught; exit 7' TERM; echo ready; while :; do :; done") as process:
             first = await process.read()
             assert first is not None and first.text == "ready\n"
             process.signal(15)
@@ -122,11 +120,14 @@ async def test_reads_and_waits_have_timeouts(connect: Connect) -> None:
             with pytest.raises(sandbox.DeadlineExceededError) as caught:
                 await process.read(timeout=0.05)
             assert isinstance(caught.value, TimeoutError)
-            with pytest.raises(sandbox.DeadlineExceededError):
-                await process.wait(timeout=0.05)
             await process.write("it\n")
             chunk = await process.read(timeout=10)
             assert chunk is not None and chunk.text == "said it\n"
+        async with box.process.spawn("read line", open_stdin=True) as process:
+            with pytest.raises(sandbox.DeadlineExceededError):
+                await process.wait(timeout=0.05)
+            process.close_stdin()
+            assert (await process.wait(timeout=10)).exit_code == 1
 
 
 async def test_leaving_the_block_ends_the_program(connect: Connect) -> None:
