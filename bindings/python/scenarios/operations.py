@@ -84,7 +84,7 @@ def _s(milliseconds: int | None) -> float | None:
 
 
 @operation("create", None)
-async def create(story: Any, deadline_ms: int = 0, cold: bool = False, **spec: Any) -> Result:
+async def create(story: Any, deadline_ms: int = 0, cold: bool = False, ttl_s: int = 0, **spec: Any) -> Result:
     if "network" in spec:
         spec["network"] = sandbox.Network[spec["network"].upper()]
     known = {"image", "memory", "cpus", "pids", "open_files", "disk", "inodes", "network"}
@@ -92,7 +92,8 @@ async def create(story: Any, deadline_ms: int = 0, cold: bool = False, **spec: A
     if unknown := spec.keys() - known:
         raise StoryError(f"create has no argument {min(unknown)}")
     wanted = sandbox.SandboxSpec(**spec, sealed=story.sealed)
-    box = await story.host.create(wanted, deadline=_s(deadline_ms), cold=cold)
+    asked = sandbox.CreateRequest(spec=wanted, ttl=ttl_s) if ttl_s else wanted
+    box = await story.host.create(asked, deadline=_s(deadline_ms), cold=cold)
     story.sandboxes.append(box)
     return Result({"id": box.id}, box)
 

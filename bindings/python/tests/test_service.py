@@ -143,7 +143,7 @@ async def test_pools_of_a_daemon(endpoint: str) -> None:
         (name,) = [profile.name for profile in await client.profiles()][:1]
         await client.set_warm(name, 1)
         await client.wait_warm(timeout=60)
-        assert [pool.ready for pool in await client.pools() if pool.profile == name][0] >= 1
+        assert next(pool.ready for pool in await client.pools() if pool.profile == name) >= 1
         await client.flush(name)
         await client.set_warm(name, 0)
 
