@@ -115,9 +115,10 @@ const SPEC = {
 export async function create(world: World, args: Arguments): Promise<Sandbox> {
   const spec = args.options(SPEC) as SandboxSpec;
   const options = args.options({ deadline_ms: "deadline", cold: "cold" });
+  const kept = args.options({ ttl_s: "ttl" });
   args.done();
   if (world.environment === "sealed") spec.sealed = true;
-  return "runtime" in world.maker ? world.maker.runtime.create(spec, options) : world.maker.client.create({ spec }, options);
+  return "runtime" in world.maker ? world.maker.runtime.create(spec, options) : world.maker.client.create({ spec, ...kept }, options);
 }
 
 const COMMAND = {

@@ -20,10 +20,13 @@ export function binDirectory(): string {
 export async function startDaemon(): Promise<Daemon> {
   const scratch = mkdtempSync(join(tmpdir(), "sandbox-ts-"));
   const socket = join(scratch, "d.sock");
-  writeFileSync(
-    join(scratch, "config.toml"),
-    `[server]\nsocket = "${socket}"\ndata_dir = "${scratch}/data"\n[limits]\ncreate_rate_limit = 0\nallow_host_paths = true\nmax_sandboxes = 400\n[pool]\ntotal_warm = 2\nmax_warm = 4\n`,
-  );
+  const config = [
+    `[server]\nsocket = "${socket}"\ndata_dir = "${scratch}/data"`,
+    // Room for what tests create at once, and paths of this host as images.
+    '[limits]\nmax_sandboxes = 400\nmax_memory = "4096g"\nmax_cpu = 4096.0\ncreate_rate_limit = 0\nallow_host_paths = true',
+    "[pool]\ntotal_warm = 2\nmax_warm = 4",
+  ];
+  writeFileSync(join(scratch, "config.toml"), config.join("\n"));
   const log = join(scratch, "log");
   const output = openSync(log, "w");
   const child = spawn(join(binDirectory(), "sandboxd"), ["--config", join(scratch, "config.toml")], {
