@@ -106,7 +106,7 @@ class Run final : public Task {
     if (!record_) return;
     for (const unsigned i : {0u, 1u}) {
       std::string& kept = i == 0 ? record_->out : record_->err;
-      kept += make_content(attempt_.job->number, i + 1, kept.size(), attempt_.out_sent[i] - kept.size());
+      if (kept.size() < attempt_.out_sent[i]) kept += make_content(attempt_.job->number, i + 1, kept.size(), attempt_.out_sent[i] - kept.size());
     }
   }
 

@@ -93,11 +93,12 @@ void Pipe::frame(std::string whole) {
       if ((content || header.type == FrameType::end) && apply(300)) return;
       break;
     case Mutation::swap_frames:
-      if (!held_.empty()) {
+      // Of one stream and kind: frames of different streams may overtake each other.
+      if (!held_.empty() && held_[4] == whole[4] && held_.compare(6, 6, whole, 6, 6) == 0) {
         bytes_ += whole + std::exchange(held_, {});
         return;
       }
-      if (content && apply(300)) {
+      if (held_.empty() && content && apply(300)) {
         held_ = whole;
         return;
       }

@@ -80,7 +80,7 @@ class World {
   void check_memory() {
     const std::size_t now = live_bytes() - memory_before_;
     most_memory_ = std::max(most_memory_, now);
-    if (now > kMaxMemory) ledger_.fail("the ends hold " + std::to_string(now) + " bytes");
+    if (now > kMaxMemory) ledger_.fail("the ends hold more than " + std::to_string(kMaxMemory) + " bytes");
   }
   std::uint64_t delivered() const {
     const Counters& c = ledger_.counters;
