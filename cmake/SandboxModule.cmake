@@ -45,6 +45,7 @@ function(sandbox_add_module)
     add_library(${target} INTERFACE)
     target_link_libraries(${target} INTERFACE sandbox_flags ${uses} ${arg_LINK})
   endif()
+  set_property(GLOBAL PROPERTY sandbox_uses_of_${arg_NAME} ${arg_USES})  # what is installed: cmake/SandboxInstall.cmake
   if(arg_GUEST AND SANDBOX_RUNTIME)
     sandbox_add_guest_library(NAME ${arg_NAME} SOURCES ${arg_SOURCES} USES ${arg_USES})
   endif()

@@ -338,14 +338,18 @@ std::string helper_directory(const std::string& configured) {
   char program[4096];
   const ssize_t size = ::readlink("/proc/self/exe", program, sizeof program);
   candidates.push_back(directory_of(std::string_view(program, size > 0 ? static_cast<std::size_t>(size) : 0)));
+  candidates.push_back(candidates.front() + "/../libexec/sandbox");
   // Of a program's own code this may be a word of its command line; of a library it is the path it was loaded from.
   Dl_info object;
   if (::dladdr(reinterpret_cast<const void*>(&helper_directory), &object) != 0 && object.dli_fname != nullptr) {
     if (const std::unique_ptr<char, decltype(&std::free)> path(::realpath(object.dli_fname, nullptr), &std::free); path) {
       const std::string beside = directory_of(path.get());
-      candidates.insert(candidates.end(), {beside, beside + "/../bin", beside + "/../libexec/sandbox"});
+      // The last one from a multiarch directory, /usr/lib/x86_64-linux-gnu.
+      candidates.insert(candidates.end(), {beside, beside + "/../bin", beside + "/../libexec/sandbox", beside + "/../../libexec/sandbox"});
     }
   }
+  // Where installing put them, for programs elsewhere that the library is linked into.
+  candidates.insert(candidates.end(), {SANDBOX_HELPER_DIR, "/usr/libexec/sandbox"});
   for (const std::string& candidate : candidates)
     if (::access((candidate + "/sandbox-launcher").c_str(), X_OK) == 0) return candidate;
   return candidates.front();

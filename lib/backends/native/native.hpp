@@ -38,7 +38,7 @@ struct NativeOptions {
 };
 
 /// Where the helper programs are: `configured`, else $SANDBOX_BIN_DIR, else beside this program, or beside what this code is in
-/// (libsandbox.so in some other program), or in the bin or libexec/sandbox directory next to that.
+/// (libsandbox.so in some other program), or in the bin or libexec/sandbox directory next to that, or where installing puts them.
 std::string helper_directory(const std::string& configured);
 
 /// Starts nothing yet: launchers start with the first probe() or prepare(). Thread-safe. The result must be closed (or
