@@ -56,9 +56,8 @@ constexpr const char* kAllowed[] = {
     "fork", "vfork", "execve", "execveat", "exit", "exit_group", "wait4", "waitid", "getpid", "getppid", "gettid",
     "getpgid", "getpgrp", "setpgid", "getsid", "setsid", "set_tid_address", "set_robust_list", "get_robust_list", "rseq",
     "futex", "futex_waitv", "futex_wait", "futex_wake", "futex_requeue", "arch_prctl", "prctl", "sched_yield",
-    "sched_getaffinity", "sched_setaffinity", "sched_getparam", "sched_setparam", "sched_getscheduler",
-    "sched_setscheduler", "sched_getattr", "sched_setattr", "sched_get_priority_max", "sched_get_priority_min",
-    "sched_rr_get_interval", "getpriority", "setpriority", "ioprio_get", "ioprio_set", "getrlimit", "setrlimit",
+    "sched_getaffinity", "sched_getparam", "sched_getscheduler", "sched_getattr", "sched_get_priority_max",
+    "sched_get_priority_min", "sched_rr_get_interval", "getpriority", "ioprio_get", "getrlimit", "setrlimit",
     "getrusage", "times", "getcpu", "pidfd_open", "pidfd_send_signal", "set_thread_area", "get_thread_area",
     "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "seccomp", "restart_syscall",
     // signals
@@ -184,12 +183,16 @@ Result<std::string> compile_filter() {
   };
   for (const char* name : kAllowed) add(name, kAllow);
   for (const char* name : kUnknown) add(name, kNoSuchCall);
-  enum : int { kClone = kFirstBlock, kSocket = kFirstBlock - 1, kLimit = kFirstBlock - 2, kPersona = kFirstBlock - 3, kControl = kFirstBlock - 4 };
+  enum : int { kClone = kFirstBlock, kSocket = kFirstBlock - 1, kLimit = kFirstBlock - 2, kPersona = kFirstBlock - 3, kControl = kFirstBlock - 4,
+               kSchedule = kFirstBlock - 5, kPriority = kFirstBlock - 6, kIoPriority = kFirstBlock - 7 };
   add("clone", kClone);
   add("socket", kSocket);
   add("prlimit64", kLimit);
   add("personality", kPersona);
   add("ioctl", kControl);
+  for (const char* name : {"sched_setaffinity", "sched_setparam", "sched_setscheduler", "sched_setattr"}) add(name, kSchedule);
+  add("setpriority", kPriority);
+  add("ioprio_set", kIoPriority);
 
   std::vector<Assembler::Segment> segments{{0, kDeny}};
   const auto segment = [&](std::uint32_t start, int label) {
@@ -228,6 +231,17 @@ Result<std::string> compile_filter() {
   constexpr unsigned kPersonas[] = {0, 0xffffffff};
   one_of(kPersona, 0, kPersonas, kAllow, kDeny);
   one_of(kControl, 1, kDeniedIoctls, kDeny, kAllow);
+  // Scheduling of anybody but process 1: the agent has the same uid, and nothing inside may slow it down.
+  constexpr unsigned kAgent[] = {1};
+  one_of(kSchedule, 0, kAgent, kDeny, kAllow);
+  // The same for what names a process, a group (the agent's is 1) or all of a user, of whom the agent is one.
+  for (const auto& [label, whole_user] : {std::pair{int{kPriority}, 2u /* PRIO_USER */}, std::pair{int{kIoPriority}, 3u /* IOPRIO_WHO_USER */}}) {
+    code.place(label);
+    code.load(argument_low(0));
+    code.jump(BPF_JEQ, whole_user, kDeny, 0);
+    code.load(argument_low(1));
+    code.jump(BPF_JEQ, kAgent[0], kDeny, kAllow);
+  }
 
   code.give(kAllow, SECCOMP_RET_ALLOW);
   code.give(kDeny, SECCOMP_RET_ERRNO | EPERM);

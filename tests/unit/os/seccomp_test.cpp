@@ -7,6 +7,7 @@
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -130,6 +131,25 @@ TEST_F(Filter, ArgumentsThatMatter) {
   EXPECT_EQ(ask(SYS_ioctl, {0, TIOCSTI}), kDenied);
   EXPECT_EQ(ask(SYS_ioctl, {0, 0x541C /* TIOCLINUX */}), kDenied);
   EXPECT_EQ(ask(SYS_ioctl, {0, TIOCSTI | 0x100000000ull}), kDenied);  // the kernel looks at the lower half only
+}
+
+TEST_F(Filter, NobodySlowsTheAgentDown) {
+  for (const long number : {SYS_sched_setaffinity, SYS_sched_setparam, SYS_sched_setscheduler, SYS_sched_setattr}) {
+    EXPECT_EQ(ask(number, {0}), SECCOMP_RET_ALLOW) << number;
+    EXPECT_EQ(ask(number, {77}), SECCOMP_RET_ALLOW) << number;
+    EXPECT_EQ(ask(number, {1}), kDenied) << number;
+  }
+  for (const std::uint64_t which : {PRIO_PROCESS, PRIO_PGRP}) {
+    EXPECT_EQ(ask(SYS_setpriority, {which, 0}), SECCOMP_RET_ALLOW);
+    EXPECT_EQ(ask(SYS_setpriority, {which, 77}), SECCOMP_RET_ALLOW);
+    EXPECT_EQ(ask(SYS_setpriority, {which, 1}), kDenied);
+  }
+  EXPECT_EQ(ask(SYS_setpriority, {PRIO_USER, 0}), kDenied);
+  for (const std::uint64_t which : {1 /* process */, 2 /* group */}) {
+    EXPECT_EQ(ask(SYS_ioprio_set, {which, 0}), SECCOMP_RET_ALLOW);
+    EXPECT_EQ(ask(SYS_ioprio_set, {which, 1}), kDenied);
+  }
+  EXPECT_EQ(ask(SYS_ioprio_set, {3 /* user */, 0}), kDenied);
 }
 
 #if defined(__x86_64__)
