@@ -45,7 +45,7 @@ const std::vector<Check>& catalogue() {
       {"agent.memory", "ptrace, process_vm, kcmp, /proc/1/mem of the agent; ptrace of an own child", "refused", Room::plain, {"agent_ptrace", "own_ptrace", "agent_read_memory", "agent_write_memory", "agent_compare", "agent_mem", "agent_maps"}},
       {"agent.descriptors", "pidfd_getfd and /proc/1/fd of the agent", "refused", Room::plain, {"agent_take_descriptor", "agent_fd"}},
       {"agent.files", "the agent's program, root, working directory, environment", "refused", Room::plain, {"agent_exe", "agent_root", "agent_cwd", "agent_environ"}},
-      {"agent.control", "stop, kill, limit or slow the agent down", "refused or without effect", Room::plain, {"agent_stop", "agent_prlimit", "agent_nice"}},
+      {"agent.control", "stop, kill, limit, slow down or volunteer the agent", "refused or without effect", Room::plain, {"agent_stop", "agent_prlimit", "agent_nice", "agent_schedule", "agent_settings"}},
       {"agent.processes", "see processes of others", "only the sandbox's own", Room::plain, {"other_processes"}},
       {"kernel.log", "the kernel's log", "refused", Room::plain, {"kernel_log", "dev_kmsg"}},
       {"kernel.symbols", "kernel addresses and memory", "hidden", Room::plain, {"kallsyms", "modules", "core_memory"}},

@@ -110,6 +110,15 @@ void Rooms::listen_to_udp(Answers& answers, const std::string& mark) {
   }
 }
 
+/// A machine without rules at `netns`; for the host's loopback, the host itself.
+Answers Rooms::ask_machine(const std::vector<std::string>& words, int netns) {
+  std::vector<std::string> local, remote;
+  for (const std::string& word : words) (word.starts_with("tcp=127.") ? local : remote).push_back(word);
+  Answers answers = stage_.ask_outside("beside", remote, netns);
+  if (!local.empty()) answers.merge(stage_.ask_outside("beside", local));
+  return answers;
+}
+
 void Rooms::ask_lan(Asked& asked, const std::vector<std::string>& words) {
   if (stage_.lab() == nullptr) {
     asked.unavailable = "needs root: the laboratory network is made of namespaces, and packets must not leave the machine";
@@ -137,7 +146,7 @@ void Rooms::ask_lan(Asked& asked, const std::vector<std::string>& words) {
     const std::map<std::string, std::string> values = {{"{mark}", mark}, {"{neighbour}", outside ? "192.168.50.10" : address.detail}};
     std::vector<std::string> asked_words;
     for (const std::string& word : words) asked_words.push_back(replaced(word, values));
-    Answers answers = outside ? stage_.ask_outside("beside", asked_words, control.get()) : stage_.ask(*box, asked_words);
+    Answers answers = outside ? ask_machine(asked_words, control.get()) : stage_.ask(*box, asked_words);
     Answers by_word;
     for (std::size_t i = 0; i < words.size(); ++i) by_word[words[i]] = answers[asked_words[i]];
     listen_to_udp(by_word, mark);
@@ -166,7 +175,7 @@ void Rooms::ask_none(Asked& asked, const std::vector<std::string>& words) {
   Answers in = stage_.ask(*box, inside), out;
   if (stage_.lab() != nullptr) {
     const core::UniqueFd control = stage_.lab()->make_control();
-    out = stage_.ask_outside("beside", outside, control.get());
+    out = ask_machine(outside, control.get());
   } else {
     out = stage_.ask_outside("beside", outside);
   }

@@ -26,6 +26,7 @@ class Rooms {
   };
   const Asked& ask(Room room);
   void ask_sandbox(Asked& asked, const SandboxSpec& spec, const std::vector<std::string>& words);
+  Answers ask_machine(const std::vector<std::string>& words, int netns);
   void ask_lan(Asked& asked, const std::vector<std::string>& words);
   void ask_none(Asked& asked, const std::vector<std::string>& words);
   void ask_ipc(Asked& asked, const std::vector<std::string>& words);

@@ -2,6 +2,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,7 +103,25 @@ Seen lower_limits(const std::string&) {
   const rlimit limit{4096, 4096};
   return verdict(::syscall(302, target, RLIMIT_CORE, &limit, nullptr), "prlimit of another process");
 }
+/// What /proc lets its owner change of a process: which one is killed when memory runs out, and more.
+Seen settings(const std::string&) {
+  for (const char* name : {"oom_score_adj", "timerslack_ns", "coredump_filter", "comm", "autogroup", "clear_refs", "sched", "attr/current", "uid_map"}) {
+    const Seen seen = opens(of_target(name).c_str(), O_WRONLY);
+    if (seen.verdict == Verdict::open) return seen;
+  }
+  return blocked_text("oom_score_adj and eight more of process 1 do not open for writing");
+}
 Seen slow_down(const std::string&) { return verdict(::setpriority(PRIO_PROCESS, static_cast<id_t>(target), 19), "setpriority of another process"); }
+Seen reschedule(const std::string&) {
+  const sched_param none{};
+  if (::syscall(SYS_sched_setscheduler, target, 5 /* IDLE */, &none) == 0) return open_door("another process is scheduled when idle only");
+  const std::string first = ::strerror(errno);
+  unsigned long one = 1;
+  if (::syscall(SYS_sched_setaffinity, target, sizeof one, &one) == 0) return open_door("another process was bound to one CPU");
+  if (::syscall(SYS_ioprio_set, 1, target, 3 << 13) == 0) return open_door("another process got the idle class of I/O");
+  if (::setpriority(PRIO_USER, 0, 19) == 0) return open_door("everybody's nice value was changed");
+  return blocked_text("SCHED_IDLE, affinity, I/O class and nice value for process 1: " + first);
+}
 /// A sandbox sees itself: process 1 is the agent, and everybody else descends from it.
 Seen other_processes(const std::string&) {
   const std::string name = read_text("/proc/1/comm");
@@ -121,7 +140,7 @@ constexpr Attempt kAttempts[] = {
     {"agent_ptrace", trace}, {"own_ptrace", trace_own_child}, {"agent_read_memory", read_memory}, {"agent_write_memory", write_memory},
     {"agent_take_descriptor", take_descriptor}, {"agent_compare", compare}, {"agent_mem", memory_file}, {"agent_exe", program_file},
     {"agent_fd", descriptors}, {"agent_root", root}, {"agent_cwd", working_directory}, {"agent_environ", environment}, {"agent_maps", memory_map},
-    {"agent_stop", stop}, {"agent_prlimit", lower_limits}, {"agent_nice", slow_down}, {"other_processes", other_processes},
+    {"agent_stop", stop}, {"agent_prlimit", lower_limits}, {"agent_nice", slow_down}, {"agent_schedule", reschedule}, {"agent_settings", settings}, {"other_processes", other_processes},
 };
 
 }  // namespace

@@ -47,11 +47,16 @@ void print(const std::string& id, const Seen& seen) {
 
 std::string amount_reached() { return *reached ? " after " + std::to_string(*reached) : std::string(); }
 
+struct Running {
+  pid_t pid = -1;
+  int answer = -1;
+  Seen failure = {};
+};
+
 /// In a process group of its own: what an attempt leaves behind ends with it, whether it succeeds, hangs or is killed.
-Seen run_bounded(const Attempt& attempt, const std::string& argument) {
-  *reached = 0;
+Running start(const Attempt& attempt, const std::string& argument) {
   int pipe_ends[2];
-  if (::pipe2(pipe_ends, O_CLOEXEC) != 0) return skipped(std::string("pipe: ") + ::strerror(errno));
+  if (::pipe2(pipe_ends, O_CLOEXEC) != 0) return {-1, -1, skipped(std::string("pipe: ") + ::strerror(errno))};
   const pid_t pid = ::fork();
   if (pid == 0) {
     ::setpgid(0, 0);
@@ -64,18 +69,19 @@ Seen run_bounded(const Attempt& attempt, const std::string& argument) {
     ::_exit(0);
   }
   ::close(pipe_ends[1]);
-  if (pid < 0) {
-    ::close(pipe_ends[0]);
-    return skipped(std::string("fork: ") + ::strerror(errno));
-  }
-  ::setpgid(pid, pid);
-  pollfd ready{pipe_ends[0], POLLIN, 0};
-  char line[1200];
-  const ssize_t size = ::poll(&ready, 1, kPatienceMs) == 1 ? ::read(pipe_ends[0], line, sizeof line) : -1;
+  if (pid > 0) return ::setpgid(pid, pid), Running{pid, pipe_ends[0], {}};
   ::close(pipe_ends[0]);
-  ::kill(-pid, SIGKILL);
+  return {-1, -1, skipped(std::string("fork: ") + ::strerror(errno))};
+}
+Seen finish(const Running& running) {
+  if (running.pid < 0) return running.failure;
+  pollfd ready{running.answer, POLLIN, 0};
+  char line[1200];
+  const ssize_t size = ::poll(&ready, 1, kPatienceMs) == 1 ? ::read(running.answer, line, sizeof line) : -1;
+  ::close(running.answer);
+  ::kill(-running.pid, SIGKILL);
   int status = 0;
-  ::waitpid(pid, &status, 0);
+  ::waitpid(running.pid, &status, 0);
   if (size > 0) return {static_cast<Verdict>(line[0] - '0'), std::string(line + 1, static_cast<std::size_t>(size - 1))};
   if (size == 0 && WIFSIGNALED(status)) return blocked_text("the kernel ended it with signal " + std::to_string(WTERMSIG(status)) + amount_reached());
   return skipped("no answer in time" + amount_reached());
@@ -84,21 +90,28 @@ Seen run_bounded(const Attempt& attempt, const std::string& argument) {
 /// `words`: ID or ID=ARGUMENT; "all" for every one that needs no argument.
 int try_all(const std::vector<std::string>& words) {
   const std::vector<Attempt> known = all_attempts();
-  int unknown = 0;
-  for (const std::string& word : words) {
-    const std::size_t equals = word.find('=');
-    const std::string id = word.substr(0, equals);
-    const std::string argument = equals == word.npos ? std::string() : word.substr(equals + 1);
-    const Attempt* found = nullptr;
+  const auto find = [&](const std::string& word) {
     for (const Attempt& attempt : known)
-      if (id == attempt.id) found = &attempt;
+      if (word.substr(0, word.find('=')) == attempt.id) return &attempt;
+    return static_cast<const Attempt*>(nullptr);
+  };
+  const auto argument = [](const std::string& word) { return word.find('=') == word.npos ? std::string() : word.substr(word.find('=') + 1); };
+  // Whoever is out of reach does not answer: those are waited for together.
+  std::vector<Running> waiting(words.size());
+  for (std::size_t i = 0; i < words.size(); ++i)
+    if (words[i].compare(0, 4, "tcp=") == 0) waiting[i] = start(*find("tcp"), argument(words[i]));
+  int unknown = 0;
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::string& word = words[i];
+    const Attempt* found = find(word);
     if (found == nullptr) {
-      print(id, skipped("this probe has no such attempt"));
+      print(word, skipped("this probe has no such attempt"));
       ++unknown;
     } else if (outside && found->control == Control::never) {
       print(word, skipped(std::string("not run outside, by design: ") + found->why));
     } else {
-      print(word, run_bounded(*found, argument));
+      *reached = 0;
+      print(word, finish(word.compare(0, 4, "tcp=") == 0 ? waiting[i] : start(*found, argument(word))));
     }
   }
   return unknown ? 64 : 0;
@@ -148,9 +161,12 @@ int control(const std::vector<std::string>& words) {
   target = ::fork();
   if (target == 0) {
     (void)!::open("/dev/null", O_RDONLY);
+    char program[] = "sandbox-probe", mode[] = "wait", variable[] = "SECRET=of the control";
+    char* arguments[] = {program, mode, nullptr};
+    char* variables[] = {variable, nullptr};
+    ::execve("/proc/self/exe", arguments, variables);
     for (;;) ::pause();
   }
-  ::setenv("SANDBOX_PROBE", "control", 1);
   const int code = try_all(words);
   ::fflush(stdout);
   ::_exit(code);  // process 1 of the namespace: everything in it ends now
@@ -173,6 +189,8 @@ int main(int argc, char** argv) {
   if (probe::reached == MAP_FAILED) return 71;
   const std::vector<std::string> words(argv + (argc > 1 ? 2 : 1), argv + argc);
   const std::string mode = argc > 1 ? argv[1] : "";
+  if (mode == "wait")
+    for (;;) ::pause();
   if (mode == "list") return probe::list();
   if (mode == "try") return probe::try_all(words);
   // Outside, answers go to descriptor 3, which whoever starts a control gives it.

@@ -126,17 +126,22 @@ Seen serve(const std::string& argument) {
   const int on = 1;
   ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (::bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(fd, 8) != 0) return blocked("listen");
+  int begun[2];
+  if (::pipe2(begun, O_CLOEXEC) != 0) return blocked("pipe");
   const pid_t pid = ::fork();
   if (pid == 0) {
     ::setsid();
-    for (int i = 0; i < 3; ++i) ::close(i);
-    for (int other = 3; other < 64; ++other)
+    // The pipe too: by its end our parent knows that we left its group, which is killed when it answers.
+    for (int other = 0; other < 64; ++other)
       if (other != fd) ::close(other);
     for (;;) {
       const int connection = ::accept(fd, nullptr, nullptr);
       if (connection >= 0) ::close(connection);
     }
   }
+  ::close(begun[1]);
+  char none;
+  (void)!::read(begun[0], &none, 1);
   return open_door("listening");
 }
 /// Our address on the way to `argument`, without sending anything.
