@@ -14,7 +14,9 @@ type Env struct{ box *Sandbox }
 
 // Get is the value of a variable, and whether it is set.
 func (e Env) Get(ctx context.Context, name string) (value string, set bool, err error) {
-	bytes, err := e.box.bytes(ctx, func(box *C.sbx_sandbox) *C.sbx_op { return C.sbx_env_get_start(box, view(name)) })
+	bytes, err := e.box.ask(ctx, func(box *C.sbx_sandbox, bytes **C.sbx_bytes, failed **C.sbx_error) C.sbx_code {
+		return C.sbx_env_get(box, view(name), bytes, failed)
+	}, func(box *C.sbx_sandbox) *C.sbx_op { return C.sbx_env_get_start(box, view(name)) })
 	if err != nil || bytes == nil {
 		return "", false, err
 	}

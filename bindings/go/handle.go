@@ -95,6 +95,14 @@ func (h *handle) isClosed() bool {
 	return h.closed
 }
 
+// markClosed makes the error of a call that close ended fs.ErrClosed, too.
+func (h *handle) markClosed(err error) {
+	failed, ok := err.(*Error)
+	if ok && (failed.Code == CodeCancelled || failed.Code == CodeFailedPrecondition) && h.isClosed() {
+		failed.closed = true
+	}
+}
+
 // disposeIfDone unlocks.
 func (h *handle) disposeIfDone() {
 	object := h.object

@@ -16,12 +16,7 @@ import (
 
 // How calls wait. The library's work runs on threads of its own; no goroutine sits in a blocking C call for it, so no thread
 // is held per operation. Ended operations report to one queue whose socket Go's poller watches, and one goroutine hands
-// them out. Through there a short answer costs two thread switches more than it has to, so up to maxPatient calls at a time
-// first wait patience on their own thread.
-const (
-	maxPatient = 2
-	patienceMs = 1
-)
+// them out. (Waiting a moment in sbx_op_wait first was measured, and gained nothing; see direct.go for what does.)
 
 // opQueue hands ended operations to the goroutines that wait for them.
 type opQueue struct {
@@ -34,7 +29,6 @@ type opQueue struct {
 }
 
 var (
-	patient  = make(chan struct{}, maxPatient)
 	theQueue = sync.OnceValues(newQueue)
 	signals  = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 )
@@ -102,15 +96,6 @@ func await(ctx context.Context, op *C.sbx_op) error {
 	if C.sbx_op_done(op) != 0 {
 		return nil
 	}
-	select {
-	case patient <- struct{}{}:
-		code := C.sbx_op_wait(op, patienceMs, nil)
-		<-patient
-		if code == C.SBX_OK {
-			return nil
-		}
-	default:
-	}
 	q, err := theQueue()
 	if err != nil {
 		return err
@@ -143,9 +128,7 @@ func call(ctx context.Context, h *handle, start starter, take taker) error {
 	}
 	defer h.release()
 	err = run(ctx, func() *C.sbx_op { return start(object) }, take)
-	if failed, ok := err.(*Error); ok && h.isClosed() && (failed.Code == CodeCancelled || failed.Code == CodeFailedPrecondition) {
-		failed.closed = true // fs.ErrClosed, too: closed while it waited
-	}
+	h.markClosed(err)
 	return err
 }
 
