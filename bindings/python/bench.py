@@ -2,8 +2,8 @@
 
 usage: bench.py [--quick] [--soak ROUNDS]
 
-env_get_us       one env.get in process, by batches: blocking, and awaited one after the other. cpu is what the calling thread
-                 spends of it: all that this binding adds, and the C++ form's own part of it
+env_get_us       one env.get in process, blocking, and awaited one after the other; cpu is what the calling thread spends on
+                 it. Compare with env_get_floor (C++) and env_get_c of the same build, run beside it
 file_mib_s       a 64 MiB file through a writer (in) and a reader (out), and how much the process grew meanwhile
 parallel         200 programs at once: how late the event loop was meanwhile, and threads at most
 soak             rounds of create, exec, destroy: memory and descriptors at their begin and end
@@ -46,39 +46,34 @@ def threads() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-Batch = tuple[float, float]
-
-
-def micros_per_call(batches: list[Batch], calls: int) -> dict[str, float]:
-    wall = sorted(batch[0] / calls * 1e6 for batch in batches)
+def micros(times: list[float], cpu: float) -> dict[str, float]:
+    times.sort()
     return {
-        "median": round(statistics.median(wall), 1),
-        "best": round(wall[0], 1),
-        "worst": round(wall[-1], 1),
-        "cpu": round(statistics.median(batch[1] / calls * 1e6 for batch in batches), 1),
+        "p50": round(times[len(times) // 2] * 1e6, 1),
+        "p10": round(times[len(times) // 10] * 1e6, 1),
+        "p99": round(times[len(times) * 99 // 100] * 1e6, 1),
+        "cpu": round(cpu / len(times) * 1e6, 1),
     }
 
 
-def env_get_sync(box: sandbox.sync.Sandbox, batches: int, calls: int) -> dict[str, float]:
-    get = box.env.get
-    times: list[Batch] = []
-    for _ in range(batches):
-        begin, spent = time.perf_counter(), time.thread_time()
-        for _ in range(calls):
-            get("A")
-        times.append((time.perf_counter() - begin, time.thread_time() - spent))
-    return micros_per_call(times, calls)
+def env_get_sync(box: sandbox.sync.Sandbox, calls: int) -> dict[str, float]:
+    get, clock = box.env.get, time.perf_counter
+    times, spent = [], time.thread_time()
+    for _ in range(calls):
+        begin = clock()
+        get("A")
+        times.append(clock() - begin)
+    return micros(times, time.thread_time() - spent)
 
 
-async def env_get_async(box: sandbox.Sandbox, batches: int, calls: int) -> dict[str, float]:
-    get = box.env.get
-    times: list[Batch] = []
-    for _ in range(batches):
-        begin, spent = time.perf_counter(), time.thread_time()
-        for _ in range(calls):
-            await get("A")
-        times.append((time.perf_counter() - begin, time.thread_time() - spent))
-    return micros_per_call(times, calls)
+async def env_get_async(box: sandbox.Sandbox, calls: int) -> dict[str, float]:
+    get, clock = box.env.get, time.perf_counter
+    times, spent = [], time.thread_time()
+    for _ in range(calls):
+        begin = clock()
+        await get("A")
+        times.append(clock() - begin)
+    return micros(times, time.thread_time() - spent)
 
 
 def rates(seconds: list[float]) -> dict[str, float]:
@@ -191,7 +186,7 @@ async def measure_async(figures: dict[str, Any], quick: bool) -> None:
     spec = sandbox.SandboxSpec(memory=1 << 30, disk=512 * MIB, pids=2048)
     async with sandbox.Runtime.open() as runtime, runtime.create(spec) as box:
         await box.env.set("A", "value")
-        figures["env_get_us"]["asyncio"] = await env_get_async(box, 7, 500 if quick else 3000)
+        figures["env_get_us"]["asyncio"] = await env_get_async(box, 3000 if quick else 20000)
         figures["file_mib_s"]["asyncio"] = await file_async(box, 3 if quick else 7)
         figures["parallel"] = await parallel(box)
 
@@ -200,7 +195,7 @@ def measure_sync(figures: dict[str, Any], quick: bool) -> None:
     spec = sandbox.SandboxSpec(memory=1 << 30, disk=512 * MIB)
     with sandbox.sync.Runtime.open() as runtime, runtime.create(spec) as box:
         box.env.set("A", "value")
-        figures["env_get_us"]["sync"] = env_get_sync(box, 7, 500 if quick else 3000)
+        figures["env_get_us"]["sync"] = env_get_sync(box, 3000 if quick else 20000)
         figures["file_mib_s"]["sync"] = file_sync(box, 3 if quick else 7)
 
 

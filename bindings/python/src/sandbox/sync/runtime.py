@@ -62,7 +62,7 @@ class Runtime(RuntimeBase):
         start = _abi.runtime_create_start(
             self._handle.ptr, _arguments.spec_pointer(spec), _arguments.create_options(deadline, cold)
         )
-        return Sandbox(finish(Pending(start, _results.sandbox)), self._handle)
+        return Sandbox(finish(Pending(start, _results.sandbox)), self._handle, near=True)
 
     def wait_warm(self, *, timeout: float | None = None) -> None:
         """Until every pool holds its warm count; default 30 s. Raises DeadlineExceededError, and what a refill failed with."""
@@ -96,7 +96,7 @@ class Runtime(RuntimeBase):
         """What a persistent runtime took over from an earlier one when it opened; once. What is not wanted is let go of."""
         taken = []
         while (handle := self._next_adopted()) is not None:
-            taken.append(Sandbox(handle, self._handle))
+            taken.append(Sandbox(handle, self._handle, near=True))
         return taken
 
     def events(self) -> EventStream:

@@ -25,11 +25,11 @@ class Sandbox(SandboxBase):
     Leaving ``with`` destroys it; one that came from ``Client.open`` is only let go of.
     """
 
-    def __init__(self, handle: Handle, owner: object, opened: bool = False) -> None:
+    def __init__(self, handle: Handle, owner: object, opened: bool = False, near: bool = False) -> None:
         super().__init__(handle, owner, opened)
         self.fs = Fs(handle)
         self.process = Process(handle)
-        self.env = Env(handle)
+        self.env = Env(handle, near)
         self.net = Net(handle)
 
     def ping(self, *, timeout: float | None = None) -> float:
