@@ -6,6 +6,7 @@ dependency shows as a program that does not start. The root is entered by pivot_
 kernel refuses user namespaces); nothing of the build is visible there.
 """
 
+import ctypes
 import os
 import pathlib
 import re
@@ -91,7 +92,8 @@ def copy_packages(installed: Installed, names: set[str], root: pathlib.Path) -> 
     for link in ("usr/bin/sh", "usr/bin/awk"):
         if not os.path.lexists(root / link) and os.path.lexists(f"/{link}"):
             os.symlink("dash" if link.endswith("sh") else "mawk", root / link)
-    (root / "var/run").symlink_to("/run")
+    if not os.path.lexists(root / "var/run"):
+        (root / "var/run").symlink_to("/run")
     (root / "var/lib/dpkg/status").write_text("\n\n".join(installed.stanzas[name] for name in sorted(names)) + "\n\n")
     shutil.copytree(DPKG / "triggers", root / "var/lib/dpkg/triggers", dirs_exist_ok=True)
     for name in ("passwd", "group", "nsswitch.conf", "ld.so.conf"):
@@ -101,36 +103,54 @@ def copy_packages(installed: Installed, names: set[str], root: pathlib.Path) -> 
     run("ldconfig", "-r", str(root))
 
 
-ENTER = """
-set -e
-mount --make-rprivate /
-mount --bind "$1" "$1"
-cd "$1"
-mount --rbind /sys sys
-mount --rbind /dev dev
-mount --rbind /proc proc
-mount -t tmpfs tmpfs tmp
-mount -t tmpfs tmpfs run
-mkdir tmp/.old
-pivot_root . tmp/.old
-exec /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 sh -e -c "umount -l /tmp/.old; rmdir /tmp/.old; $2"
-"""
+class Mounts:
+    """Enters a root for good, in a mount namespace of this process. Python itself keeps running: it is loaded."""
+
+    NEWNS, BIND, REC, PRIVATE, DETACH = 0x20000, 0x1000, 0x4000, 0x40000, 2
+
+    def __init__(self) -> None:
+        self.libc = ctypes.CDLL(None, use_errno=True)
+
+    def call(self, name: str, *arguments: object) -> None:
+        given = [word.encode() if isinstance(word, str) else word for word in arguments]
+        if getattr(self.libc, name)(*given) != 0:
+            raise OSError(ctypes.get_errno(), f"{name} {arguments}")
+
+    def enter(self, root: pathlib.Path) -> None:
+        self.call("unshare", self.NEWNS)
+        self.call("mount", None, "/", None, self.REC | self.PRIVATE, None)
+        self.call("mount", str(root), str(root), None, self.BIND, None)
+        os.chdir(root)
+        for name in ("sys", "dev", "proc"):
+            self.call("mount", f"/{name}", name, None, self.BIND | self.REC, None)
+        for name in ("tmp", "run"):
+            self.call("mount", "tmpfs", name, "tmpfs", 0, None)
+        self.call("pivot_root", ".", ".")  # the old root lies on the new one …
+        self.call("umount2", ".", self.DETACH)  # … and goes, with the build
+        os.chdir("/")
+
 
 TRY = """
-test ! -e {build}
+test ! -e "$BUILD"
 command -v sbx sandboxd
 sandboxd --check --config /etc/sandboxd/sandboxd.toml
 sbx version
 sbx run -- true
-test \\"$(sbx run -- sh -c 'echo from inside')\\" = 'from inside'
+test "$(sbx run -- sh -c 'echo from inside')" = 'from inside'
 sandboxd --config /etc/sandboxd/sandboxd.toml >/tmp/log 2>&1 &
 daemon=$!
-n=0; until sbx --endpoint unix:///run/sandboxd/sandboxd.sock ls >/dev/null 2>&1; do
-  n=$((n+1)); if test $n = 300; then cat /tmp/log; exit 1; fi; sleep 0.1; done
-sbx --endpoint unix:///run/sandboxd/sandboxd.sock run -- true
-kill $daemon; wait $daemon
+n=0
+until sbx ls >/dev/null 2>&1; do
+  n=$((n+1))
+  if test $n = 300; then cat /tmp/log; exit 1; fi
+  sleep 0.1
+done
+SANDBOXD_ENDPOINT=unix:///run/sandboxd/sandboxd.sock sbx run -- true
+kill $daemon
+wait $daemon
 echo all of it works
 """
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 
 def main() -> int:
@@ -156,8 +176,8 @@ def main() -> int:
     run("dpkg", f"--root={root}", "--install", str(package))
     size = sum(path.lstat().st_size for path in root.rglob("*") if path.is_file() and not path.is_symlink()) >> 20
     print(f"a root of {len(names)} packages and this one, {size} MiB; the package has {package.stat().st_size >> 20} MiB")
-    tried = run("unshare", "--mount", "sh", "-c", ENTER, "sh", str(root), TRY.format(build=build).strip().replace("\n", "; ").replace("do;", "do")
-                .replace("&;", "&"))
+    mounts = Mounts()
+    tried = run("/bin/sh", "-e", "-c", TRY, env=ENVIRONMENT | {"BUILD": str(build)}, preexec_fn=lambda: mounts.enter(root))
     if "all of it works" not in tried:
         sys.exit(tried)
 
