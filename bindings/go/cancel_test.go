@@ -124,37 +124,37 @@ func statusLine(t *testing.T, key string) int {
 func TestManyAtOnce(t *testing.T) {
 	everywhere(t, func(ctx context.Context, t *testing.T, maker sandbox.Creator) {
 		box := create(ctx, t, maker, sandbox.Spec{PIDs: 1000, Memory: 1 << 30})
-		line(ctx, t, box, "true")
+		holder, err := box.Process().Spawn(ctx, &sandbox.Command{Line: "exec flock /tmp/lock sh -c 'echo held; read end'", OpenStdin: true})
+		check(t, err)
+		defer holder.Close()
+		held := make([]byte, 5)
+		_, err = io.ReadFull(holder.Stdout(), held)
+		check(t, err)
 		before := threads(t)
 		const count = 200
-		var running atomic.Int32
+		var ended atomic.Int32
 		var group sync.WaitGroup
-		release := make(chan struct{})
 		for i := range count {
 			group.Go(func() {
-				// each waits inside until all of them run
 				result, err := box.Process().Exec(ctx, &sandbox.Command{
-					Line: "touch /tmp/at.$N; until [ -e /tmp/go ]; do sleep 0.2; done; echo $N", Env: map[string]string{"N": strconv.Itoa(i)},
+					Line: "touch /tmp/at.$N; flock -s /tmp/lock echo $N", Env: map[string]string{"N": strconv.Itoa(i)},
 				})
 				if err != nil || strings.TrimSpace(string(result.Stdout)) != strconv.Itoa(i) {
 					t.Errorf("%d: %v %v", i, result, err)
 				}
-				running.Add(1)
+				ended.Add(1)
 			})
 		}
-		go func() {
-			defer close(release)
-			eventually(t, "all run", func() bool {
-				found, err := box.FS().Find(ctx, "/tmp", "at.*", nil)
-				return err == nil && len(found) == count
-			})
-		}()
-		<-release
+		eventually(t, "all run", func() bool {
+			found, err := box.FS().Find(ctx, "/tmp", "at.*", nil)
+			return err == nil && len(found) == count
+		})
 		during := threads(t)
-		check(t, box.FS().Write(ctx, "/tmp/go", nil))
+		equal(t, "ended before the lock was given back", ended.Load(), 0)
+		check(t, holder.CloseStdin())
 		group.Wait()
-		equal(t, "ended", int(running.Load()), count)
-		if during > before+10 {
+		equal(t, "ended", int(ended.Load()), count)
+		if during > before+8 {
 			t.Errorf("%d threads before, %d while %d programs ran", before, during, count)
 		}
 	})

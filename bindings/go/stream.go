@@ -12,7 +12,38 @@ import (
 	"runtime"
 	"sync"
 	"unsafe"
+	"weak"
 )
+
+// Streams, too, go the short way (direct.go) while there are few: maxStreams threads at most wait in the library. Closing a
+// stream ends such a wait, so the end of a context closes.
+const maxStreams = 2
+
+var streams = make(chan struct{}, maxStreams)
+
+// transfer runs one step of a stream: blocking if there is room for it, else as an operation.
+func transfer(ctx context.Context, h *handle, block func(unsafe.Pointer, **C.sbx_error) C.sbx_code, start starter, take taker) error {
+	if ctx.Err() != nil {
+		return contextError(ctx)
+	}
+	select {
+	case streams <- struct{}{}:
+	default:
+		return call(ctx, h, start, take)
+	}
+	defer func() { <-streams }()
+	object, err := h.acquire()
+	if err != nil {
+		return err
+	}
+	defer h.release()
+	var failed *C.sbx_error
+	if code := block(object, &failed); code != C.SBX_OK {
+		err = takeError(ctx, code, failed)
+		h.markClosed(err)
+	}
+	return err
+}
 
 // pieceSize bounds what one call hands to the library, which copies it.
 const pieceSize = 512 << 10
@@ -20,12 +51,26 @@ const pieceSize = 512 << 10
 // Reader is a file's content, or a directory's as a tar stream, at the reader's pace: what is not read waits in the sandbox,
 // and memory stays bounded whatever the size. For one goroutine at a time, but Close may come from any. Close it.
 type Reader struct {
-	ctx    context.Context
-	handle *handle
-	mutex  sync.Mutex
-	piece  *piece
-	rest   []byte // of the piece
-	err    error
+	ctx     context.Context
+	unwatch func() bool
+	handle  *handle
+	mutex   sync.Mutex
+	piece   *piece
+	rest    []byte // of the piece
+	err     error
+}
+
+// endWith closes a stream when ctx ends, without keeping it from the garbage collector until then.
+func endWith(ctx context.Context, stream *handle, end func(object unsafe.Pointer)) (stop func() bool) {
+	target := weak.Make(stream)
+	return context.AfterFunc(ctx, func() {
+		if h := target.Value(); h != nil {
+			if object, err := h.acquire(); err == nil {
+				end(object)
+				h.release()
+			}
+		}
+	})
 }
 
 // piece is bytes of the library that a Reader has not given out yet.
@@ -59,6 +104,7 @@ func (f FS) open(ctx context.Context, open func(*C.sbx_sandbox, **C.sbx_reader, 
 		if code == C.SBX_OK {
 			reader = &Reader{ctx: ctx, piece: new(piece), handle: newHandle("reader", unsafe.Pointer(made), f.box.handle, freeReader)}
 			runtime.AddCleanup(reader, func(left *piece) { left.free() }, reader.piece)
+			reader.unwatch = endWith(ctx, reader.handle, func(object unsafe.Pointer) { C.sbx_reader_close((*C.sbx_reader)(object)) })
 		}
 		return code
 	})
@@ -77,9 +123,12 @@ func (r *Reader) fill() error {
 			return r.err
 		}
 		r.piece.free()
-		bytes, err := callBytes(r.ctx, r.handle, func(object unsafe.Pointer) *C.sbx_op {
+		var bytes *C.sbx_bytes
+		err := transfer(r.ctx, r.handle, func(object unsafe.Pointer, failed **C.sbx_error) C.sbx_code {
+			return C.sbx_reader_read((*C.sbx_reader)(object), &bytes, failed)
+		}, func(object unsafe.Pointer) *C.sbx_op {
 			return C.sbx_reader_read_start((*C.sbx_reader)(object))
-		})
+		}, func(op *C.sbx_op, failed **C.sbx_error) C.sbx_code { return C.sbx_op_take_bytes(op, &bytes, failed) })
 		switch {
 		case err != nil:
 			r.err = err
@@ -147,6 +196,7 @@ func (r *Reader) Close() error {
 		return invalid("this object was not made by the package's functions")
 	}
 	return r.handle.close(func(object unsafe.Pointer) error {
+		r.unwatch()
 		C.sbx_reader_close((*C.sbx_reader)(object))
 		r.mutex.Lock()
 		defer r.mutex.Unlock()
@@ -161,12 +211,13 @@ func (r *Reader) Close() error {
 // only if every Write succeeded and the context goes on: before that, Abort leaves the old content. Entries of a tar that
 // were extracted stay. For one goroutine at a time, but Abort may come from any.
 type Writer struct {
-	ctx    context.Context
-	handle *handle
-	mutex  sync.Mutex
-	err    error
-	moved  Transfer
-	ended  bool
+	ctx     context.Context
+	unwatch func() bool
+	handle  *handle
+	mutex   sync.Mutex
+	err     error
+	moved   Transfer
+	ended   bool
 }
 
 // Create writes a file. ctx is for the whole writing: when it ends, the file keeps its old content. What is wrong with path
@@ -197,6 +248,7 @@ func (f FS) create(ctx context.Context, open func(*C.sbx_sandbox, **C.sbx_writer
 				writer := (*C.sbx_writer)(object)
 				C.sbx_writer_free(&writer)
 			})}
+			writer.unwatch = endWith(ctx, writer.handle, func(object unsafe.Pointer) { C.sbx_writer_close((*C.sbx_writer)(object)) })
 		}
 		return code
 	})
@@ -216,7 +268,9 @@ func (w *Writer) Write(content []byte) (int, error) {
 			return written, w.err
 		}
 		part := content[written:min(written+pieceSize, len(content))]
-		if w.err = call(w.ctx, w.handle, func(object unsafe.Pointer) *C.sbx_op {
+		if w.err = transfer(w.ctx, w.handle, func(object unsafe.Pointer, failed **C.sbx_error) C.sbx_code {
+			return C.sbx_writer_write((*C.sbx_writer)(object), viewBytes(part), failed)
+		}, func(object unsafe.Pointer) *C.sbx_op {
 			return C.sbx_writer_write_start((*C.sbx_writer)(object), viewBytes(part))
 		}, takeNothing); w.err == nil {
 			written += len(part)
@@ -284,6 +338,7 @@ func (w *Writer) Abort() error {
 
 func (w *Writer) drop() error {
 	return w.handle.close(func(object unsafe.Pointer) error {
+		w.unwatch()
 		C.sbx_writer_close((*C.sbx_writer)(object))
 		return nil
 	})
