@@ -49,6 +49,7 @@ bool is_fine(CheckResult& result, const Result<T>& value, const char* what) {
   return false;
 }
 
+void check_host_ids(Stage& stage, CheckResult& result);
 void check_workdirs(Stage& stage, CheckResult& result);
 void check_fifos(Stage& stage, CheckResult& result);
 void check_error_texts(Stage& stage, CheckResult& result);

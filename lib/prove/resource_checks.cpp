@@ -1,8 +1,11 @@
 // Abuse that the host has to live with, and the end of a sandbox under fire.
+#include <pwd.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cstdlib>
 #include <fstream>
+#include <set>
 #include <thread>
 
 #include "lab/ledger.hpp"
@@ -32,7 +35,41 @@ int running(const std::string& word) {
   return count;
 }
 
+/// The user as whom a process runs, seen from here; -1 when it is gone.
+long host_uid(int pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("Uid:")) return std::strtol(line.c_str() + 4, nullptr, 10);
+  return -1;
+}
+
 }  // namespace
+
+void check_host_ids(Stage& stage, CheckResult& result) {
+  std::vector<Sandbox> boxes;
+  std::vector<RunningProcess> processes;
+  std::set<long> users;
+  std::set<int> known;
+  for (const auto& [pid, name] : lab::descendants(::getpid())) known.insert(pid);
+  for (int i = 0; i < 2; ++i) {
+    auto box = stage.make(stage.spec());
+    if (!is_fine(result, box, "create")) return;
+    auto process = box->process().spawn(Command("/root/sandbox-probe").args("wait"));
+    if (!is_fine(result, process, "spawn")) return;
+    boxes.push_back(*std::move(box));
+    processes.push_back(*std::move(process));
+    long uid = -1;
+    for (const auto& [pid, name] : lab::descendants(::getpid()))
+      if (!known.contains(pid) && name.starts_with("sandbox-probe")) known.insert(pid), uid = host_uid(pid);
+    if (uid < 0) return fail(result, "the process inside is not seen from here");
+    if (uid == 0) return fail(result, "the process inside is the host's root");
+    if (::geteuid() == 0 && ::getpwuid(static_cast<uid_t>(uid)) != nullptr) return fail(result, "the process inside is user " + std::to_string(uid) + " of this host");
+    users.insert(uid);
+  }
+  if (::geteuid() == 0 && users.size() != 2) return fail(result, "two sandboxes are the same user " + std::to_string(*users.begin()));
+  pass(result, users.size() == 2 ? "users " + std::to_string(*users.begin()) + " and " + std::to_string(*users.rbegin())
+                                 : "user " + std::to_string(*users.begin()) + ", who made them: without root there is no other");
+}
 
 void check_output_flood(Stage& stage, CheckResult& result) {
   auto box = stage.make(stage.spec());

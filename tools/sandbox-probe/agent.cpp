@@ -67,7 +67,23 @@ Seen program_file(const std::string&) {
   errno = seen;
   return blocked("open /proc/…/exe");
 }
-Seen descriptors(const std::string&) { return opens(of_target("fd").c_str(), O_RDONLY | O_DIRECTORY); }
+/// Without root on the host the directory may be listed, which tells numbers; what they stand for must stay out of reach.
+Seen descriptors(const std::string&) {
+  DIR* directory = ::opendir(of_target("fd").c_str());
+  if (!directory) return blocked("open /proc/…/fd");
+  int count = 0;
+  while (const dirent* entry = ::readdir(directory)) {
+    if (entry->d_name[0] == '.') continue;
+    ++count;
+    char place[256];
+    const std::string path = of_target("fd/") + entry->d_name;
+    if (::readlink(path.c_str(), place, sizeof place) >= 0) return ::closedir(directory), open_door(path + " tells what it is");
+    const int fd = ::open(path.c_str(), O_PATH | O_CLOEXEC);
+    if (fd >= 0) return ::closedir(directory), open_door(path + " was opened");
+  }
+  ::closedir(directory);
+  return blocked_text(std::to_string(count) + " numbers are listed, none can be opened or read");
+}
 Seen root(const std::string&) { return opens(of_target("root/.").c_str(), O_PATH); }
 Seen working_directory(const std::string&) { return opens(of_target("cwd/.").c_str(), O_PATH); }
 Seen environment(const std::string&) {
