@@ -42,7 +42,7 @@ Result<void> OpState::notify(const std::shared_ptr<QueueState>& queue, std::uint
   if (notifies_) return Error(ErrorCode::failed_precondition, "the operation reports to a queue already");
   notifies_ = true;
   if (done()) {
-    queue->push(tag);
+    if (queue->put(tag)) queue->wake();
   } else {
     queue_ = queue;
     tag_ = tag;
@@ -64,15 +64,18 @@ void OpState::drop() {
   else cancel();
 }
 
-detail::Canceller OpState::end() {
+OpState::Aftermath OpState::end() {
   done_.store(true, std::memory_order_release);
   changed_.notify_all();
   if (event_) {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);  // cannot fail: the counter was 0
   }
-  if (auto queue = queue_.lock(); queue && !dropped_) queue->push(tag_);
-  return std::exchange(cancel_, nullptr);
+  // The tag under the lock: whoever sees the op done finds it in the queue, and none comes after sbx_op_free. The wake-up
+  // without: who wakes up wants this lock at once.
+  auto queue = dropped_ ? nullptr : queue_.lock();
+  if (queue && !queue->put(tag_)) queue = nullptr;
+  return {std::exchange(cancel_, nullptr), std::move(queue)};
 }
 
 }  // namespace sandbox::c

@@ -58,8 +58,16 @@ class OpState : public std::enable_shared_from_this<OpState> {
   void drop();
 
  protected:
-  /// Under the lock: it has ended. Returns the canceller, to be destroyed without the lock.
-  [[nodiscard]] detail::Canceller end();
+  /// What is left to do of an end without the lock.
+  struct Aftermath {
+    detail::Canceller gone;             ///< to be destroyed
+    std::shared_ptr<QueueState> queue;  ///< holds the tag and has its reader to wake; null: none
+    void settle() const {
+      if (queue) queue->wake();
+    }
+  };
+  /// Under the lock: it has ended.
+  [[nodiscard]] Aftermath end();
   virtual void give_back_outcome() = 0;
 
   std::mutex mutex_;
@@ -84,16 +92,18 @@ class TypedOp final : public OpState {
 
   /// Ends the op, unless it has ended; then `outcome` is given back and false returned.
   bool complete(Result<T> outcome) {
-    detail::Canceller gone;
+    Aftermath aftermath;
+    bool taken = false;
     {
       std::lock_guard lock(mutex_);
       if (!done() && !dropped_) {
         outcome_.emplace(std::move(outcome));
-        gone = end();
-        return true;
+        taken = true;
       }
-      if (!done()) gone = end();
+      if (!done()) aftermath = end();
     }
+    aftermath.settle();
+    if (taken) return true;
     if (outcome) give_back(*std::move(outcome));
     else outcome.ignore("nobody waits for it");
     return false;

@@ -18,11 +18,13 @@ Result<std::shared_ptr<QueueState>> QueueState::open() {
   return queue;
 }
 
-void QueueState::push(std::uint64_t tag) {
+bool QueueState::put(std::uint64_t tag) {
   std::lock_guard lock(mutex_);
-  const bool was_empty = tags_.empty();
   tags_.push_back(tag);
-  if (!was_empty) return;
+  return tags_.size() == 1;
+}
+
+void QueueState::wake() {
   // A full socket is readable already; nothing else can go wrong while both ends are ours.
   const char byte = 0;
   [[maybe_unused]] const auto sent = ::send(writer_.get(), &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -18,7 +18,9 @@ class QueueState {
   /// Errors: resource_exhausted (descriptors).
   static Result<std::shared_ptr<QueueState>> open();
   int fd() const noexcept { return reader_.get(); }
-  void push(std::uint64_t tag);
+  /// Whether the reader is to be woken now: it was empty.
+  [[nodiscard]] bool put(std::uint64_t tag);
+  void wake();
   std::size_t next(std::uint64_t* tags, std::size_t capacity);
 
  private:

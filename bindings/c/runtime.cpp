@@ -1,3 +1,4 @@
+#include <atomic>
 #include <deque>
 #include <mutex>
 
@@ -19,11 +20,13 @@ struct OpenRuntime {
 
   static Result<std::unique_ptr<sbx_runtime>> open(RuntimeOptions options);
   Result<void> close() {
+    closed.store(true, std::memory_order_release);
     hub->end(Error(ErrorCode::failed_precondition, "the runtime is closed"));
     return runtime.close();
   }
   Result<void> leave() {
     SANDBOX_CHECK(runtime.leave());
+    closed.store(true, std::memory_order_release);
     hub->end(Error(ErrorCode::failed_precondition, "the runtime is closed"));
     return {};
   }
@@ -38,6 +41,7 @@ struct OpenRuntime {
 
   Runtime runtime;
   const std::shared_ptr<EventHub> hub;
+  std::atomic<bool> closed{false};
   std::mutex mutex;
   std::deque<Sandbox> adopted;  ///< not asked for yet
 };
@@ -58,8 +62,10 @@ namespace {
 
 using RuntimePtr = std::shared_ptr<OpenRuntime>;
 
+/// Of a handle that was not closed.
 Result<RuntimePtr> object(const sbx_runtime* handle) {
   if (!handle) return null_argument("runtime");
+  if (handle->state->closed.load(std::memory_order_acquire)) return Error(ErrorCode::failed_precondition, "the runtime is closed");
   return handle->state;
 }
 
@@ -76,7 +82,8 @@ Result<Work<T>> prepare(const sbx_runtime* handle, Action action) {
 }
 
 Result<Work<Nothing>> prepare_close(sbx_runtime* handle) {
-  return prepare<Nothing>(handle, [](OpenRuntime& open) { return nothing(open.close()); });
+  if (!handle) return null_argument("runtime");
+  return Work<Nothing>([runtime = handle->state] { return nothing(runtime->close()); });  // idempotent
 }
 
 Result<Work<Nothing>> prepare_leave(sbx_runtime* handle) {
