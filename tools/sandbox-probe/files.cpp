@@ -1,4 +1,5 @@
 // Files: of the host, of the image, and ways around the mount namespace.
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -82,7 +83,15 @@ Seen host_secrets(const std::string&) {
     struct stat status;
     if (::stat(path, &status) == 0) return open_door(std::string(path) + " is visible");
   }
-  return blocked_text("no secret, log or socket of the host is visible");
+  if (DIR* homes = ::opendir("/home")) {
+    const dirent* entry;
+    while ((entry = ::readdir(homes)) != nullptr && entry->d_name[0] == '.') {
+    }
+    const bool any = entry != nullptr;
+    ::closedir(homes);
+    if (any) return open_door("/home has entries");
+  }
+  return blocked_text("no secret, log, socket or home of the host is visible");
 }
 /// `argument`: a file that exists on the host.
 Seen host_file(const std::string& argument) {

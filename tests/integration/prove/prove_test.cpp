@@ -2,6 +2,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <fstream>
 #include <map>
 #include <set>
 #include <string>
@@ -102,6 +104,14 @@ TEST(Prove, OnlySomeChecks) {
   EXPECT_EQ(told, (std::vector<std::string>{"identity.seccomp", "ipc.abstract", "ipc.sysv", "ipc.shared_directories", "ipc.terminal"}));
   EXPECT_EQ(report.set, "partial");
   EXPECT_TRUE(report.passed());
+}
+
+TEST(Prove, TheThreatModelListsTheSameChecks) {
+  std::ifstream document(std::string(std::getenv("SANDBOX_SOURCE_DIR")) + "/docs/THREAT_MODEL.md");
+  std::vector<std::string> listed;
+  for (std::string line; std::getline(document, line);)
+    if (line.starts_with("| `") && line.find('.') < line.find('`', 3)) listed.push_back(line.substr(3, line.find('`', 3) - 3));
+  EXPECT_EQ(listed, check_ids());
 }
 
 TEST(Prove, UnknownBackendsAreNotProven) {
