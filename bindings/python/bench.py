@@ -86,7 +86,8 @@ def rates(seconds: list[float]) -> dict[str, float]:
 
 
 async def file_async(box: sandbox.Sandbox, rounds: int) -> dict[str, Any]:
-    block, ways = os.urandom(MIB), {"in": [], "out": []}  # type: dict[str, list[float]]
+    block = os.urandom(MIB)
+    ways: dict[str, list[float]] = {"in": [], "out": []}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -105,7 +106,8 @@ async def file_async(box: sandbox.Sandbox, rounds: int) -> dict[str, Any]:
 
 
 def file_sync(box: sandbox.sync.Sandbox, rounds: int) -> dict[str, Any]:
-    block, ways = os.urandom(MIB), {"in": [], "out": []}  # type: dict[str, list[float]]
+    block = os.urandom(MIB)
+    ways: dict[str, list[float]] = {"in": [], "out": []}
     for _ in range(rounds):
         begin = time.perf_counter()
         with box.fs.open_writer("/tmp/big") as writer:

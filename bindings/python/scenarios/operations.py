@@ -192,8 +192,8 @@ def _command(args: Fields) -> Fields:
 
 
 def _status(status: sandbox.ExitStatus) -> Fields:
-    names = ("exit_code", "signal", "shell_code", "core_dumped", "oom_kills", "stdout_bytes", "stderr_bytes")
-    names += ("stdout_dropped", "stderr_dropped", "max_rss")
+    names = ["exit_code", "signal", "shell_code", "core_dumped", "oom_kills", "stdout_bytes", "stderr_bytes"]
+    names += ["stdout_dropped", "stderr_dropped", "max_rss"]
     fields = {name: getattr(status, name) for name in names}
     return fields | {"cause": status.cause.label, "wall_time_ns": round(status.wall_time * 1e9)}
 

@@ -23,7 +23,14 @@ def main() -> int:
     shutil.rmtree(directory, ignore_errors=True)
     try:
         subprocess.run([sys.executable, "-m", "venv", directory], check=True, timeout=120)
-        pip = [directory / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [
+            directory / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         subprocess.run([*pip, "-r", REQUIREMENTS], check=True, timeout=240)
     except (subprocess.SubprocessError, OSError) as error:
         print(

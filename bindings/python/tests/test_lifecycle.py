@@ -10,6 +10,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
@@ -38,7 +40,7 @@ async def test_a_closed_sandbox_says_so(connect: Connect) -> None:
         await box.close()
         await box.close()
         assert box.closed
-        for call in (
+        calls: list[Callable[[], Awaitable[Any]]] = [
             lambda: box.env.get("A"),
             lambda: box.fs.read("/etc/hostname"),
             lambda: box.process.exec("true"),
@@ -47,7 +49,8 @@ async def test_a_closed_sandbox_says_so(connect: Connect) -> None:
             lambda: box.stats(),
             lambda: box.ping(),
             lambda: box.fs.watch("/tmp"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises((sandbox.FailedPreconditionError, sandbox.UnavailableError)):
                 await call()
         with pytest.raises(sandbox.OperationCancelledError):
@@ -128,8 +131,7 @@ def test_use_and_close_from_many_threads(connect_sync: Connect) -> None:
 
 def test_a_read_is_ended_by_another_thread(connect_sync: Connect) -> None:
     with connect_sync() as host, host.create() as box:
-        for make in (lambda: box.process.spawn("sleep 60"), lambda: box.fs.watch("/tmp")):
-            stream = make()
+        for stream in (box.process.spawn("sleep 60"), box.fs.watch("/tmp")):
             errors: list[sandbox.SandboxError] = []
 
             def read(stream: object = stream, errors: list[sandbox.SandboxError] = errors) -> None:

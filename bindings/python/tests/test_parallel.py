@@ -39,7 +39,8 @@ async def test_many_sandboxes_at_once(connect: Connect) -> None:
         async def one(number: int) -> str:
             async with host.create() as box:
                 await box.env.set("N", str(number))
-                return (await box.process.exec("echo $N")).stdout_text
+                text: str = (await box.process.exec("echo $N")).stdout_text
+                return text
 
         assert await asyncio.gather(*(one(number) for number in range(20))) == [f"{number}\n" for number in range(20)]
 

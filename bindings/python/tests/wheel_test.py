@@ -47,7 +47,16 @@ def main() -> int:
     venv = scratch / "venv"
     subprocess.run([sys.executable, "-m", "venv", venv], check=True, timeout=120)
     python = venv / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index", wheel]
+    install: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-index",
+        wheel,
+    ]
     subprocess.run(install, check=True, timeout=120)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SANDBOX_", "PYTHON"))}
     clean["SANDBOX_STATE_DIR"] = str(scratch / "state")
