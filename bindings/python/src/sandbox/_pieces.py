@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from . import _abi, _arguments
+from . import _abi, _arguments, _results
 from ._arguments import Content
 from ._bases import StreamBase
 from ._handle import Handle
+from ._pending import Pending
 
 # The library copies what a call gives it: this is how much of one write is there twice.
 _PIECE = 1 << 20
@@ -35,6 +36,19 @@ class ReaderBase(StreamBase):
         self._pieces: deque[bytes] = deque()
         self._taken = 0  # of the first piece
         self._ended = False
+        # The next read is under way while the caller works on this one. Freed with the reader: close() may come from another
+        # thread than the one that waits for it.
+        self._ahead: Pending[bytes | None] | None = None
+
+    def _next(self) -> Pending[bytes | None]:
+        """The read under way, or a new one."""
+        handle = self._use()
+        pending, self._ahead = self._ahead, None
+        return pending or Pending(_abi.reader_read_start(handle), _results.optional_bytes)
+
+    def _read_ahead(self) -> None:
+        if not self._ended and not self._is_closed:
+            self._ahead = Pending(_abi.reader_read_start(self._handle.ptr), _results.optional_bytes)
 
     def _keep(self, piece: bytes | None) -> None:
         if piece is None:

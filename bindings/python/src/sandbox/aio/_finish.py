@@ -112,13 +112,17 @@ async def finish(
     queue.waiters[tag] = waiter
     timer: asyncio.TimerHandle | None = None
     try:
-        error = c_void_p()
-        if _abi.op_notify(pending.op, queue.ptr, tag, byref(error)):
-            raise_error(error)
-        if timeout is not None:
-            timer = loop.call_later(timeout, pending.cancel)
+        if _abi.op_done(pending.op):
+            waiter.ended = True
+        else:
+            error = c_void_p()
+            if _abi.op_notify(pending.op, queue.ptr, tag, byref(error)):
+                raise_error(error)
+            if timeout is not None:
+                timer = loop.call_later(timeout, pending.cancel)
         try:
-            await waiter.future
+            # What is there already still lets the other tasks have their turn.
+            await (asyncio.sleep(0) if waiter.ended else waiter.future)
         except asyncio.CancelledError:
             await _wind_up(pending, waiter, loop)
             if rescue is not None:

@@ -35,11 +35,10 @@ class FileReader(ReaderBase):
 
     async def _piece(self, size: int | None = None) -> bytes:
         """The next piece, or at most `size` bytes of it; empty at the end."""
-        handle = self._use()
+        self._use()
         while not self._pieces and not self._ended:
-            self._keep(
-                await finish(Pending(_abi.reader_read_start(handle), _results.optional_bytes), rescue=self._keep)
-            )
+            self._keep(await finish(self._next(), rescue=self._keep))
+            self._read_ahead()
         return self._cut(size)
 
     def __aiter__(self) -> FileReader:

@@ -35,9 +35,10 @@ class FileReader(ReaderBase):
 
     def _piece(self, size: int | None = None) -> bytes:
         """The next piece, or at most `size` bytes of it; empty at the end."""
-        handle = self._use()
+        self._use()
         while not self._pieces and not self._ended:
-            self._keep(finish(Pending(_abi.reader_read_start(handle), _results.optional_bytes), rescue=self._keep))
+            self._keep(finish(self._next(), rescue=self._keep))
+            self._read_ahead()
         return self._cut(size)
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
