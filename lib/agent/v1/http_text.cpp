@@ -291,6 +291,8 @@ Result<void> ResponseReader::parse_head(std::string_view head) {
     if (colon == line.npos || !is_token(line.substr(0, colon))) return malformed("a header line is none");
     const std::string name = canonical_header(line.substr(0, colon));
     const std::string_view value = trimmed(line.substr(colon + 1));
+    // RFC 9110 5.5: dangerous to whoever passes it on. CR and LF can only be lone ones here.
+    if (value.find_first_of(std::string_view("\r\n\0", 3)) != value.npos) return malformed("a header has a control character");
     headers_.emplace(name, value);
     if (name == "Transfer-Encoding") {
       if (!same_word(value, "chunked")) return malformed("unknown transfer encoding");

@@ -99,7 +99,8 @@ TEST(V1Response, WhatIsBrokenIsRefused) {
   for (const char* bad : {"SSH-2.0-x\r\n\r\n", "HTTP/1.1 2x0 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
                           "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
                           "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc",
-                          "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", "HTTP/1.1 200 OK\r\n", "", "HTTP/1.1 101 Switching\r\n\r\n"}) {
+                          "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhi", "HTTP/1.1 200 OK\r\n", "", "HTTP/1.1 101 Switching\r\n\r\n",
+                          "HTTP/1.1 200 OK\r\nA: b\nSet-Cookie: c\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\rc\r\n\r\n"}) {
     for (std::size_t size : {1u, 1000u}) EXPECT_TRUE(story(bad, size).starts_with("! malformed")) << bad << size;
   }
   EXPECT_TRUE(story("HTTP/1.1 200 OK\r\nA: " + std::string(100000, 'a'), 1000).starts_with("! malformed"));
