@@ -218,6 +218,73 @@ func TestCloseMeanwhile(t *testing.T) {
 	})
 }
 
+// The same for everything else that has a Close.
+func TestCloseStreamsMeanwhile(t *testing.T) {
+	everywhere(t, func(ctx context.Context, t *testing.T, maker sandbox.Creator) {
+		box := create(ctx, t, maker)
+		line(ctx, t, box, "head -c 100000000 /dev/zero > /tmp/zeros")
+		events, err := clientThere.Events(ctx)
+		if maker == sandbox.Creator(runtimeHere) {
+			events, err = runtimeHere.Events()
+		}
+		check(t, err)
+		for round := range 10 {
+			reader, err := box.FS().Open(ctx, "/tmp/zeros")
+			check(t, err)
+			tar, err := box.FS().OpenTar(ctx, "/tmp")
+			check(t, err)
+			writer, err := box.FS().Create(ctx, "/tmp/other")
+			check(t, err)
+			watch, err := box.FS().Watch(ctx, "/tmp", true)
+			check(t, err)
+			var group sync.WaitGroup
+			busy := func(what string, work func() error) {
+				group.Go(func() {
+					for {
+						if err := work(); err != nil {
+							typed(t, what, err, sandbox.CodeFailedPrecondition, sandbox.CodeCancelled)
+							return
+						}
+					}
+				})
+			}
+			for range 2 { // two at a time is allowed, if pointless
+				busy("read", func() error { _, err := reader.Read(make([]byte, 100000)); return err })
+				busy("tar", func() error { _, err := tar.WriteTo(io.Discard); return err }) // at its end it writes nothing
+				busy("write", func() error { _, err := writer.Write(make([]byte, 1000)); return err })
+				busy("watch", func() error { _, err := watch.Next(ctx); return err })
+				if round == 9 {
+					busy("events", func() error { _, err := events.Next(ctx); return err })
+				}
+			}
+			time.Sleep(time.Duration(round) * time.Millisecond) // a different moment each time
+			for _, closing := range []func() error{reader.Close, tar.Close, writer.Abort, watch.Close} {
+				go closing()
+				check(t, closing())
+			}
+			if round == 9 {
+				check(t, events.Close())
+			}
+			group.Wait()
+		}
+	})
+}
+
+// A writer may close the reader that it is fed from.
+func TestCloseInside(t *testing.T) {
+	inBox(t, func(ctx context.Context, t *testing.T, box *sandbox.Sandbox) {
+		line(ctx, t, box, "head -c 10000000 /dev/zero > /tmp/zeros")
+		reader, err := box.FS().Open(ctx, "/tmp/zeros")
+		check(t, err)
+		_, err = io.Copy(closing{reader}, reader)
+		typed(t, "copy", err, sandbox.CodeFailedPrecondition)
+	})
+}
+
+type closing struct{ reader io.Closer }
+
+func (c closing) Write(content []byte) (int, error) { return len(content), c.reader.Close() }
+
 // What is forgotten goes: a sandbox nobody can reach is destroyed, and what is made from it keeps it alive.
 func TestForgotten(t *testing.T) {
 	ctx := t.Context()

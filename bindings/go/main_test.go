@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 			return fail(err)
 		}
 		defer os.RemoveAll(scratch)
+		os.Setenv("SANDBOX_STATE_DIR", filepath.Join(scratch, "default")) // of those who name none
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if runtimeHere, err = sandbox.Open(ctx, &sandbox.RuntimeOptions{StateDirectory: filepath.Join(scratch, "state")}); err != nil {

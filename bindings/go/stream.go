@@ -151,7 +151,7 @@ func (r *Reader) Read(buffer []byte) (int, error) {
 		return 0, nil
 	}
 	r.mutex.Lock()
-	defer r.mutex.Unlock()
+	defer r.unlock()
 	if err := r.fill(); err != nil {
 		return 0, err
 	}
@@ -166,7 +166,7 @@ func (r *Reader) WriteTo(target io.Writer) (int64, error) {
 		return 0, invalid("this object was not made by the package's functions")
 	}
 	r.mutex.Lock()
-	defer r.mutex.Unlock()
+	defer r.unlock()
 	var total int64
 	for {
 		if err := r.fill(); err == io.EOF {
@@ -198,13 +198,20 @@ func (r *Reader) Close() error {
 	return r.handle.close(func(object unsafe.Pointer) error {
 		r.unwatch()
 		C.sbx_reader_close((*C.sbx_reader)(object))
-		r.mutex.Lock()
-		defer r.mutex.Unlock()
+		if r.mutex.TryLock() { // else whoever reads does the rest; that may be a Writer that calls us
+			r.unlock()
+		}
+		return nil
+	})
+}
+
+func (r *Reader) unlock() {
+	if r.handle.isClosed() {
 		r.rest = nil
 		r.piece.free()
 		r.err = closedError("reader")
-		return nil
-	})
+	}
+	r.mutex.Unlock()
 }
 
 // Writer is content on its way into a file, or a tar stream into a directory. A file takes its place only with Close, and
