@@ -6,6 +6,7 @@ programs of the runtime always take libsodium, zstd and musl from there (cmake/S
 
 import os
 import re
+import shutil
 
 from conan import ConanFile
 from conan.errors import ConanInvalidConfiguration
@@ -37,10 +38,12 @@ class SandboxConan(ConanFile):
         self.version = re.search(r"project\(sandbox VERSION ([0-9.]+)", project).group(1)
 
     def export_sources(self) -> None:
+        # Folder by folder: copy() walks everything below the one it is given, and a checkout has build directories.
         for folder in ("include", "lib", "tools", "cmake", "bindings/c", "docs", "deploy"):
-            copy(self, f"{folder}/*", self._root, self.export_sources_folder, excludes=("*/node_modules/*", "*/__pycache__/*"))
-        for file in ("CMakeLists.txt", "bindings/CMakeLists.txt", "LICENSE", "README.md"):
-            copy(self, file, self._root, self.export_sources_folder)
+            copy(self, "*", os.path.join(self._root, folder), os.path.join(self.export_sources_folder, folder), excludes="*__pycache__*")
+        for file in ("CMakeLists.txt", "LICENSE", "README.md", "bindings/CMakeLists.txt"):
+            folder, name = os.path.split(file)
+            shutil.copy2(os.path.join(self._root, folder, name), os.path.join(self.export_sources_folder, folder, name))
 
     def validate(self) -> None:
         check_min_cppstd(self, 20)
