@@ -7,8 +7,10 @@
 
 #include <atomic>
 #include <cerrno>
+#include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include <boost/asio/executor_work_guard.hpp>
@@ -32,6 +34,27 @@ struct Reactor::Impl {
   std::shared_ptr<Wakeup::Pool> wakeups = std::make_shared<Wakeup::Pool>();
   std::thread thread;
   std::atomic<std::thread::id> id{};
+  std::atomic<bool> ended{false};  ///< the thread was joined
+  std::mutex late_mutex;
+  std::condition_variable late_changed;
+  bool late = false;   ///< under late_mutex: somebody runs what came after the end
+  bool later = false;  ///< and more came meanwhile
+
+  /// Runs what is queued after the end, on the calling thread, which set `late`. The bound is for handlers that post
+  /// themselves again.
+  void run_late() {
+    int left = kLastHandlers;
+    for (;;) {
+      context.restart();
+      while (left > 0 && context.poll_one() > 0) --left;
+      std::lock_guard lock(late_mutex);
+      if (std::exchange(later, false) && left > 0) continue;
+      late = false;
+      id.store({}, std::memory_order_relaxed);
+      late_changed.notify_all();
+      return;
+    }
+  }
 };
 
 Reactor::Reactor() : impl_(std::make_shared<Impl>()) {
@@ -59,15 +82,39 @@ bool Reactor::on_this_thread() const noexcept {
 }
 
 void Reactor::stop() {
-  impl_->work.reset();
-  impl_->context.stop();
-  if (!impl_->thread.joinable() || on_this_thread()) return;
-  impl_->thread.join();
-  // Completions that were already on their way still run, here, so that no caller waits for ever; the bound is for
-  // handlers that post themselves again.
-  impl_->context.restart();
-  for (int left = kLastHandlers; left > 0 && impl_->context.poll_one() > 0; --left) {
+  Impl& impl = *impl_;
+  if (impl.ended.load()) {
+    if (on_this_thread()) return;
+    std::unique_lock lock(impl.late_mutex);
+    impl.late_changed.wait(lock, [&] { return !impl.late; });
+    return;
   }
+  impl.work.reset();
+  impl.context.stop();
+  if (!impl.thread.joinable() || on_this_thread()) return;
+  impl.thread.join();
+  // Completions that were already on their way still run, here, so that no caller waits for ever.
+  {
+    std::lock_guard lock(impl.late_mutex);
+    impl.late = true;
+  }
+  impl.ended.store(true);  // before the queue is looked at: who posts and does not see this yet is seen there
+  impl.run_late();
+}
+
+void Reactor::wake_late() {
+  Impl& impl = *impl_;
+  if (!impl.ended.load()) return;
+  std::lock_guard lock(impl.late_mutex);
+  if (std::exchange(impl.late, true)) {
+    impl.later = true;
+    return;
+  }
+  std::thread([kept = impl_] {
+    ::pthread_setname_np(::pthread_self(), "sandbox-late");
+    kept->id.store(std::this_thread::get_id(), std::memory_order_relaxed);
+    kept->run_late();
+  }).detach();
 }
 
 Result<Reactor::Wakeup> Reactor::wakeup() {

@@ -2,10 +2,12 @@
 
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include <sandbox/result.hpp>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
 
 /// The one background thread of a runtime or client: timers, asynchronous completions, relays.
 namespace sandbox::aio {
@@ -19,6 +21,14 @@ class Reactor {
   boost::asio::io_context& context() noexcept;
   bool on_this_thread() const noexcept;
   void stop();
+
+  /// Runs `handler` on this reactor's thread, never inside this call; how completions reach their callers. After stop() a
+  /// thread that lives only for that runs it: an operation on what was closed still ends.
+  template <class Handler>
+  void post(Handler&& handler) {
+    boost::asio::post(context(), std::forward<Handler>(handler));
+    wake_late();
+  }
 
   /// An eventfd with which one thread gets another out of poll(2). Kept by the reactor between uses, so a wait costs no
   /// system call for it and a thousand sandboxes need no descriptor each. Thread-safe.
@@ -44,6 +54,7 @@ class Reactor {
   Result<Wakeup> wakeup();
 
  private:
+  void wake_late();
   struct Impl;
   std::shared_ptr<Impl> impl_;
 };

@@ -193,7 +193,7 @@ Canceller start_close(const BoxPtr& box, Completion<void> completion) {
   closing->thread = std::thread([box, closing, done = std::move(completion)]() mutable {
     auto closed = box->close();
     auto& reactor = box->reactor();
-    boost::asio::post(reactor.context(), [closing = std::move(closing), done = std::move(done), closed = std::move(closed)]() mutable {
+    reactor.post([closing = std::move(closing), done = std::move(done), closed = std::move(closed)]() mutable {
       {
         std::lock_guard assigned(closing->mutex);
         closing->thread.join();

@@ -4,7 +4,6 @@
 #include <optional>
 #include <utility>
 
-#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "api/operation.hpp"
@@ -15,7 +14,7 @@ namespace sandbox::api {
 /// Completes `completion` from the reactor thread, never from here.
 template <class R>
 void complete_later(driver::Box& box, detail::Completion<R> completion, Result<R> result) {
-  boost::asio::post(box.reactor().context(), [completion = std::move(completion), result = std::move(result)]() mutable {
+  box.reactor().post([completion = std::move(completion), result = std::move(result)]() mutable {
     completion(std::move(result));
   });
 }
@@ -63,7 +62,7 @@ class Outstanding final : public Op, public std::enable_shared_from_this<Outstan
     });
   }
   void leave() {
-    boost::asio::post(box_->reactor().context(), [self = std::move(self_)] {
+    box_->reactor().post([self = std::move(self_)] {
       self->attention_.reset();
       self->timer_.cancel();
       self->completion_(self->result());

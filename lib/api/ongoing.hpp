@@ -7,8 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include <boost/asio/post.hpp>
-
 #include "api/operation.hpp"
 
 /// A stream that outlives a call: a running program, a watch. Its state changes under the link's lock; callers wait for
@@ -110,6 +108,9 @@ class Ongoing : public session::StreamHandler, public std::enable_shared_from_th
     }
   }
 
+  /// Whether asynchronous operations wait for a change. Under the lock.
+  bool awaited() const noexcept { return !pending_.empty(); }
+
   session::Session& session() noexcept { return *session_; }
   session::StreamId stream() const noexcept { return stream_; }
   /// Why the stream ended, unless with success.
@@ -139,7 +140,7 @@ class Ongoing : public session::StreamHandler, public std::enable_shared_from_th
    private:
     /// Everything that takes the lock again (attention, the state's own end) or runs user code happens on the reactor.
     void leave(Ongoing& state, Result<R> value) {
-      boost::asio::post(state.box_->reactor().context(), [self = this->shared_from_this(), result = std::move(value)]() mutable {
+      state.box_->reactor().post([self = this->shared_from_this(), result = std::move(value)]() mutable {
         self->attention_.reset();
         self->completion_(std::move(result));
         self->poll_ = nullptr;

@@ -314,7 +314,7 @@ std::function<void()> RuntimeState::async_create(SandboxSpec spec, CreateOptions
   // Completions hold no RuntimeState: the reactor that runs them belongs to it.
   const auto complete = [this, done = std::move(done)](Outcome outcome) {
     auto kept = std::make_shared<Outcome>(std::move(outcome));
-    boost::asio::post(reactor_->context(), [done, kept] { done(std::move(*kept)); });
+    reactor_->post([done, kept] { done(std::move(*kept)); });
   };
   auto profile = profile_of(spec);
   if (!profile) {
