@@ -184,9 +184,40 @@ static void *create_until_closed(void *argument) {
   return NULL;
 }
 
+/* What is started on something closed ends, with a code. */
+static void started_after_close(world *here, sbx_sandbox *box, sbx_process *process) {
+  const sbx_command command = shell("true");
+  sbx_op *ops[] = {
+      sbx_exec_start(box, &command), sbx_spawn_start(box, &command),        sbx_env_get_start(box, SBX_STR("A")),
+      sbx_fs_list_start(box, SBX_STR("/")), sbx_fs_watch_start(box, SBX_STR("/root"), 0), sbx_sandbox_stats_start(box),
+      sbx_process_read_start(process), sbx_process_wait_start(process),     sbx_process_write_start(process, SBX_STR("x")),
+      here->runtime ? sbx_runtime_create_start(here->runtime, NULL, NULL) : sbx_client_create_start(here->client, NULL, NULL),
+      sbx_net_connect_start(box, 80, 0),
+  };
+  for (size_t i = 0; i < sizeof ops / sizeof *ops; ++i) {
+    finish(ops[i]);
+    CHECK(sbx_op_take(ops[i], NULL) != SBX_OK);
+    sbx_op_free(&ops[i]);
+  }
+  sbx_op *op = sbx_env_get_start(box, SBX_STR("A"));
+  sbx_bytes *bytes = NULL;
+  finish(op);
+  EXPECT(SBX_FAILED_PRECONDITION, sbx_op_take_bytes(op, &bytes, &err));
+  sbx_op_free(&op);
+  op = sbx_sandbox_close_start(box);
+  finish(op);
+  OK(sbx_op_take(op, &err));
+  sbx_op_free(&op);
+}
+
 static void runtime_closed(void) {
   world here;
   world_open(&here, NULL);
+  sbx_sandbox *left = world_create(&here);
+  sbx_command sleeper = shell("exec sleep 1000");
+  sleeper.open_input = 1;
+  sbx_process *process = NULL;
+  OK(sbx_spawn(left, &sleeper, &process, &err));
   job jobs[kThreads];
   pthread_t threads[kThreads];
   sbx_op *ops[8];
@@ -206,6 +237,25 @@ static void runtime_closed(void) {
     finish(ops[i]); /* each ends, one way or the other */
     sbx_op_free(&ops[i]);
   }
+  started_after_close(&here, left, process);
+  sbx_process_free(&process);
+  sbx_sandbox_free(&left);
+  world_close(&here);
+}
+
+static void client_closed(const char *endpoint) {
+  world here;
+  world_open(&here, endpoint);
+  sbx_sandbox *left = world_create(&here);
+  sbx_command sleeper = shell("exec sleep 1000");
+  sleeper.open_input = 1;
+  sbx_process *process = NULL;
+  OK(sbx_spawn(left, &sleeper, &process, &err));
+  OK(sbx_sandbox_close(left, &err));
+  OK(sbx_client_close(here.client, &err));
+  started_after_close(&here, left, process);
+  sbx_process_free(&process);
+  sbx_sandbox_free(&left);
   world_close(&here);
 }
 
@@ -246,6 +296,8 @@ int main(int argc, char **argv) {
   sandbox_closed(&here);
   fprintf(stderr, "streams_closed\n");
   streams_closed(&here);
+  fprintf(stderr, "client_closed\n");
+  if (here.client) client_closed(argv[1]);
   fprintf(stderr, "taken_once\n");
   taken_once(&here);
   world_close(&here);
