@@ -12,7 +12,7 @@ import sandbox.sync
 
 # A socket of asyncio's own has no blocking counterpart; blocking files also fit where io wants one.
 ONLY_ASYNC = {("Net", "open_connection")}
-ONLY_SYNC = {("FileReader", name) for name in ("readinto", "readable", "writable", "seekable")}
+ONLY_SYNC = {("FileReader", name) for name in ("readinto", "readable", "writable", "seekable", "flush")}
 
 
 def public(kind: type) -> dict[str, Any]:

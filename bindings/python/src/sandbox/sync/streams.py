@@ -57,6 +57,9 @@ class FileReader(ReaderBase):
     def seekable(self) -> bool:
         return False
 
+    def flush(self) -> None:
+        """Nothing; ``io.BufferedReader`` asks for it."""
+
     def __iter__(self) -> FileReader:
         return self
 
