@@ -250,6 +250,13 @@ def test_a_forked_child_gets_errors_and_the_parent_goes_on() -> None:
                 box.env.get("A")
             except sandbox.FailedPreconditionError as error:
                 code = 0 if "forked" in str(error) else 2
+            for open_again in (sandbox.sync.Runtime.open, sandbox.sync.Client.connect):
+                try:
+                    open_again()
+                except sandbox.FailedPreconditionError as error:
+                    code = code if "forked" in str(error) else 3
+                else:
+                    code = 4
             del process, box, runtime
             os._exit(code)
         _, status = os.waitpid(child, 0)

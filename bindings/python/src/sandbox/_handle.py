@@ -62,6 +62,7 @@ class Handle:
         self._ptr: int | None = ptr
         self._free = free
         self._what = what
+        _process.used = True
         _alive.add(self)
 
     @property
@@ -75,6 +76,25 @@ class Handle:
         ptr, self._ptr = self._ptr, None
         if ptr is not None:
             self._free(byref(c_void_p(ptr)))
+
+
+class _Process:
+    used = False
+    """Whether the library has begun to work in it, and so has threads."""
+    stranded = False
+    """Whether it is a fork of such a process, and has none of them."""
+
+
+_process = _Process()
+
+
+def require_threads() -> None:
+    """Raises FailedPreconditionError in a process where no call of the library would ever end."""
+    if _process.stranded:
+        raise FailedPreconditionError(
+            "this process was forked from one that used sandbox, whose threads it does not have; use the start method "
+            "spawn or forkserver of multiprocessing, or open the runtime only after the fork"
+        )
 
 
 _alive: weakref.WeakSet[Handle] = weakref.WeakSet()
@@ -94,6 +114,7 @@ def _at_exit() -> None:
 
 def _after_fork() -> None:
     # The child has none of the library's threads: a call would wait for ever, and a free would end the parent's sandboxes.
+    _process.stranded = _process.used
     for handle in list(_alive):
         handle._ptr = None
 

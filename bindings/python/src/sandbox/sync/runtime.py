@@ -8,6 +8,7 @@ from types import TracebackType
 from .. import _abi, _arguments, _json, _results
 from .._arguments import Path, ms, text, uint
 from .._bases import RuntimeBase, open_handle
+from .._handle import require_threads
 from .._pending import Pending
 from ..values import HostReport, PoolInfo, SandboxSpec, TemplateInfo
 from ._finish import finish
@@ -48,6 +49,7 @@ class Runtime(RuntimeBase):
         Raises UnsupportedError (no user namespaces: says what to enable), NotFoundError (helpers), UnavailableError,
         AlreadyExistsError (another persistent runtime there), FailedPreconditionError (library and helpers of two builds).
         """
+        require_threads()
         options = _arguments.runtime_options(
             warm, max_warm, max_sandboxes, state_directory, helper_directory, launchers, persistent, orphan_time
         )
