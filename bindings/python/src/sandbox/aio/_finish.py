@@ -48,7 +48,7 @@ class _Queue:
 
     def _drain(self) -> None:
         try:
-            os.read(self._fd, 65536)
+            os.read(self._fd, 256)
         except (BlockingIOError, InterruptedError):
             pass
         waiters, tags = self.waiters, self._tags
