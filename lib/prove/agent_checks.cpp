@@ -14,9 +14,9 @@
 
 #include "backend/backend.hpp"
 #include "backends/native/verify.hpp"
-#include "prove/catalogue.hpp"
 #include "protocol/build_id.hpp"
 #include "protocol/frame.hpp"
+#include "prove/catalogue.hpp"
 #include "runtime/runtime_state.hpp"
 
 namespace sandbox::prove {
@@ -26,8 +26,8 @@ using protocol::FrameType;
 
 namespace {
 
-std::string frame(FrameType type, std::uint32_t stream, std::uint64_t offset, std::string_view payload, std::uint8_t channel = 0, std::uint8_t flags = 0,
-                  std::uint32_t announced = 0) {
+std::string frame(FrameType type, std::uint32_t stream, std::uint64_t offset, std::string_view payload, std::uint8_t channel = 0,
+                  std::uint8_t flags = 0, std::uint32_t announced = 0) {
   protocol::FrameHeader header;
   header.length = announced ? announced : static_cast<std::uint32_t>(payload.size());
   header.type = type;
@@ -56,7 +56,7 @@ struct Script {
   const char* name;
   std::string first;
   std::string again;
-  bool hang_up = false;   ///< closes after `first`
+  bool hang_up = false;  ///< closes after `first`
 };
 
 /// Says a script on its end of a socketpair and reads whatever comes.
@@ -72,7 +72,7 @@ class LyingInstance final : public backend::Instance {
   ~LyingInstance() override { destroy().ignore("nothing can fail"); }
   core::UniqueFd take_stream() override { return std::move(stream_); }
   int exit_fd() const noexcept override { return end_.get(); }
-  Result<void> verify(const protocol::Facts&) const override { return {}; }   // believed, to get to what comes after
+  Result<void> verify(const protocol::Facts&) const override { return {}; }  // believed, to get to what comes after
   Result<void> destroy() override {
     stop_ = true;
     if (thread_.joinable()) thread_.join();
@@ -119,7 +119,9 @@ class LyingInstance final : public backend::Instance {
 class LyingRecipe final : public backend::Recipe {
  public:
   explicit LyingRecipe(const Script& script) : script_(script) {}
-  Result<std::unique_ptr<backend::Instance>> create(core::TimePoint) override { return std::unique_ptr<backend::Instance>(std::make_unique<LyingInstance>(script_)); }
+  Result<std::unique_ptr<backend::Instance>> create(core::TimePoint) override {
+    return std::unique_ptr<backend::Instance>(std::make_unique<LyingInstance>(script_));
+  }
 
  private:
   const Script& script_;
@@ -181,6 +183,13 @@ std::vector<Script> scripts() {
   };
 }
 
+/// Bytes by which this process may grow. A sanitizer keeps what was freed.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t kMaxGrowth = 1024u << 20;
+#else
+constexpr std::uint64_t kMaxGrowth = 64u << 20;
+#endif
+
 std::uint64_t own_memory() {
   std::ifstream file("/proc/self/statm");
   std::uint64_t size = 0, resident = 0;
@@ -208,9 +217,12 @@ void check_garbage(Stage& stage, CheckResult& result) {
       } else {
         // Believed at first: every operation must end by itself, and none may succeed, since nothing true was said.
         auto answer = box->ping(100ms);
-        if (!answer && answer.error().code() != ErrorCode::deadline_exceeded) ++lost;
-        else ++ignored;
-        if (answer && std::string_view(script.name).find("PONG") == std::string_view::npos) return fail(result, std::string(script.name) + ": a ping was answered");
+        if (!answer && answer.error().code() != ErrorCode::deadline_exceeded)
+          ++lost;
+        else
+          ++ignored;
+        if (answer && std::string_view(script.name).find("PONG") == std::string_view::npos)
+          return fail(result, std::string(script.name) + ": a ping was answered");
         answer.ignore("counted");
         auto got = box->fs().open_reader("/root/x");
         got.ignore("only opened");
@@ -218,11 +230,15 @@ void check_garbage(Stage& stage, CheckResult& result) {
     }
     runtime.close().ignore("nothing of it is real");
     const auto took = std::chrono::steady_clock::now() - start;
-    if (took > 5s) return fail(result, std::string(script.name) + ": it took " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()) + " ms");
+    if (took > 5s)
+      return fail(result, std::string(script.name) + ": it took " +
+                              std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()) + " ms");
     const std::uint64_t now = own_memory();
-    if (now > before + (64u << 20)) return fail(result, std::string(script.name) + ": this process grew by " + std::to_string((now - before) >> 20) + " MiB");
+    if (now > before + kMaxGrowth)
+      return fail(result, std::string(script.name) + ": this process grew by " + std::to_string((now - before) >> 20) + " MiB");
   }
-  pass(result, std::to_string(refused) + " agents refused, " + std::to_string(lost) + " given up, " + std::to_string(ignored) + " waited for in vain, none believed");
+  pass(result, std::to_string(refused) + " agents refused, " + std::to_string(lost) + " given up, " + std::to_string(ignored) +
+                   " waited for in vain, none believed");
 }
 
 void check_forged_facts(Stage& stage, CheckResult& result) {
@@ -244,16 +260,30 @@ void check_forged_facts(Stage& stage, CheckResult& result) {
     std::function<void(protocol::Facts&)> tell;
   };
   std::vector<Lie> lies = {
-      {"effective capabilities", [](auto& f) { f.cap_effective = 1ull << 21; }}, {"permitted capabilities", [](auto& f) { f.cap_permitted = 1; }},
-      {"inheritable capabilities", [](auto& f) { f.cap_inheritable = 1; }}, {"bounding capabilities", [](auto& f) { f.cap_bounding = 1ull << 40; }},
-      {"ambient capabilities", [](auto& f) { f.cap_ambient = 1; }}, {"no filter", [](auto& f) { f.seccomp_mode = 0; }},
-      {"strict mode instead of a filter", [](auto& f) { f.seccomp_mode = 1; }}, {"no no_new_privs", [](auto& f) { f.no_new_privs = false; }},
-      {"dumpable", [](auto& f) { f.dumpable = true; }}, {"process 2", [](auto& f) { f.pid = 2; }}, {"uid 1000", [](auto& f) { f.uid = 1000; }},
-      {"gid 1000", [](auto& f) { f.gid = 1000; }}, {"an open door", [](auto& f) { f.open_doors = {"unshare_user"}; }},
-      {"an interface", [](auto& f) { f.interfaces.push_back("eth0"); }}, {"a writable root", [](auto& f) { f.mounts[0].value = "overlay rw,nosuid,nodev"; }},
-      {"a root with setuid", [](auto& f) { f.mounts[0].value = "overlay ro,nodev"; }}, {"an executable /proc", [](auto& f) { f.mounts[1].value = "proc ro,nosuid,nodev"; }},
-      {"devices in /root", [](auto& f) { f.mounts[2].value = "tmpfs rw,nosuid"; }}, {"a mount more", [](auto& f) { f.mounts.push_back({"/host", "ext4 ro,nosuid,nodev"}); }},
-      {"a mount less", [](auto& f) { f.mounts.pop_back(); }}, {"nothing at all", [](auto& f) { f = protocol::Facts(); }},
+      {"effective capabilities", [](auto& f) { f.cap_effective = 1ull << 21; }},
+      {"permitted capabilities", [](auto& f) { f.cap_permitted = 1; }},
+      {"inheritable capabilities", [](auto& f) { f.cap_inheritable = 1; }},
+      {"bounding capabilities", [](auto& f) { f.cap_bounding = 1ull << 40; }},
+      {"ambient capabilities", [](auto& f) { f.cap_ambient = 1; }},
+      {"no filter", [](auto& f) { f.seccomp_mode = 0; }},
+      {"strict mode instead of a filter", [](auto& f) { f.seccomp_mode = 1; }},
+      {"no no_new_privs", [](auto& f) { f.no_new_privs = false; }},
+      {"dumpable", [](auto& f) { f.dumpable = true; }},
+      {"process 2", [](auto& f) { f.pid = 2; }},
+      {"uid 1000", [](auto& f) { f.uid = 1000; }},
+      {"gid 1000", [](auto& f) { f.gid = 1000; }},
+      {"an open door", [](auto& f) { f.open_doors = {"unshare_user"}; }},
+      {"an interface", [](auto& f) { f.interfaces.push_back("eth0"); }},
+      {"a writable root", [](auto& f) { f.mounts[0].value = "overlay rw,nosuid,nodev"; }},
+      {"a root with setuid", [](auto& f) { f.mounts[0].value = "overlay ro,nodev"; }},
+      {"an executable /proc", [](auto& f) { f.mounts[1].value = "proc ro,nosuid,nodev"; }},
+      {"devices in /root", [](auto& f) { f.mounts[2].value = "tmpfs rw,nosuid"; }},
+      {"a mount more",
+       [](auto& f) {
+         f.mounts.push_back({"/host", "ext4 ro,nosuid,nodev"});
+       }},
+      {"a mount less", [](auto& f) { f.mounts.pop_back(); }},
+      {"nothing at all", [](auto& f) { f = protocol::Facts(); }},
   };
   std::size_t caught = 0;
   for (const Lie& lie : lies) {

@@ -9,12 +9,12 @@ namespace sandbox::prove {
 
 /// Where the attempts of a check are made.
 enum class Room {
-  plain,   ///< a sandbox of the default spec; control in namespaces of its own
-  small,   ///< one with low limits
-  slow,    ///< one with a quarter of a core
-  lan,     ///< one with Network::bridge in the laboratory; control: a machine without rules there
-  none,    ///< one with Network::none in the laboratory; same control
-  ipc,     ///< the default spec, beside things of the host made for it; control: this process's own place
+  plain,  ///< a sandbox of the default spec; control in namespaces of its own
+  small,  ///< one with low limits
+  slow,   ///< one with a quarter of a core
+  lan,    ///< one with Network::bridge in the laboratory; control: a machine without rules there
+  none,   ///< one with Network::none in the laboratory; same control
+  ipc,    ///< the default spec, beside things of the host made for it; control: this process's own place
 };
 
 /// One promise. Either `words` are put to the probe in `room`, or `run` does everything itself.
@@ -25,7 +25,7 @@ struct Check {
   Room room = Room::plain;
   std::vector<std::string> words = {};
   void (*run)(Stage& stage, CheckResult& result) = nullptr;
-  const char* limit = "";      ///< the limit that must be enforced for this to mean anything
+  const char* limit = "";  ///< the limit that must be enforced for this to mean anything
   bool full_only = false;
 };
 

@@ -21,14 +21,18 @@ void check_workdirs(Stage& stage, CheckResult& result) {
   std::vector<std::string> places;
   for (int fd = 0; fd < 24; ++fd) places.push_back("/proc/self/fd/" + std::to_string(fd));
   for (int fd = 3; fd < 12; ++fd) places.push_back("/proc/self/fd/" + std::to_string(fd) + "/../../..");
-  for (const char* place : {"/proc/self/cwd", "/proc/self/root", "/proc/1/root", "/proc/1/cwd", "/proc/1/fd/3", "/proc/self/task/1/root"}) places.emplace_back(place);
+  for (const char* place : {"/proc/self/cwd", "/proc/self/root", "/proc/1/root", "/proc/1/cwd", "/proc/1/fd/3", "/proc/self/task/1/root"})
+    places.emplace_back(place);
   int refused = 0, inside = 0;
   for (const std::string& place : places) {
     const Command like = Command("").workdir(place);
     const Answer answer = stage.ask(*box, {"cwd"}, &like)["cwd"];
-    if (answer.verdict == "blocked") ++inside;
-    else if (answer.verdict.empty() && answer.detail.find("the probe ended first") == std::string::npos) ++refused;
-    else return fail(result, place + ": " + answer.detail);
+    if (answer.verdict == "blocked")
+      ++inside;
+    else if (answer.verdict.empty() && answer.detail.find("the probe ended first") == std::string::npos)
+      ++refused;
+    else
+      return fail(result, place + ": " + answer.detail);
   }
   pass(result, std::to_string(refused) + " places refused, " + std::to_string(inside) + " lie inside the sandbox");
 }
@@ -43,8 +47,10 @@ void check_fifos(Stage& stage, CheckResult& result) {
   Fs files = box->fs();
   std::string wrong;
   const auto refused = [&](const char* call, const auto& outcome) {
-    if (outcome) wrong += std::string(call) + " succeeded; ";
-    else outcome.error().ignore("as it should be");
+    if (outcome)
+      wrong += std::string(call) + " succeeded; ";
+    else
+      outcome.error().ignore("as it should be");
   };
   for (const char* path : {"/root/fifo", "/root/d/link"}) {
     refused("read", files.read(path));
@@ -54,13 +60,16 @@ void check_fifos(Stage& stage, CheckResult& result) {
   }
   const std::string target = stage.new_directory("fifo-download");
   const auto downloaded = files.download("/root/d", target);
-  if (!downloaded) wrong += "download: " + downloaded.error().to_string() + "; ";
-  else if (downloaded->skipped.empty()) wrong += "download took a FIFO; ";
+  if (!downloaded)
+    wrong += "download: " + downloaded.error().to_string() + "; ";
+  else if (downloaded->skipped.empty())
+    wrong += "download took a FIFO; ";
   const auto listed = files.list("/root/d");
   if (!listed || listed->size() != 2) wrong += "list; ";
   const auto took = Clock::now() - start;
   if (took > 5s) wrong += "it took seconds; ";
-  wrong.empty() ? pass(result, "every call answered, in " + std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()) + " ms together")
+  wrong.empty() ? pass(result, "every call answered, in " +
+                                   std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()) + " ms together")
                 : fail(result, wrong);
 }
 
@@ -88,7 +97,8 @@ void check_error_texts(Stage& stage, CheckResult& result) {
   note(box->net().connect(1, 50ms));
   if (texts.size() < 10) return fail(result, "of fourteen calls that must fail only " + std::to_string(texts.size()) + " did");
   for (const std::string& text : texts)
-    for (const std::string& secret : {stage.directory(), std::string("/var/lib/sandbox"), std::string("/run/sandbox"), std::string("/sys/fs/cgroup/")})
+    for (const std::string& secret :
+         {stage.directory(), std::string("/var/lib/sandbox"), std::string("/run/sandbox"), std::string("/sys/fs/cgroup/")})
       if (text.find(secret) != text.npos) return fail(result, "an error names a place of the host: " + text);
   pass(result, std::to_string(texts.size()) + " errors, none names a place of the host");
 }

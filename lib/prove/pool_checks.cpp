@@ -59,14 +59,17 @@ void check_hygiene(Stage& stage, CheckResult& result) {
     for (const std::string& word : kMarks) {
       if (dirty[word].verdict != "open") wrong += "the look does not work: " + word + " " + dirty[word].detail + "; ";
       if (clean[word].verdict != "blocked") wrong += word + ": " + clean[word].detail + "; ";
-      if (tenant == 0) result.attempts.push_back({word, clean[word].verdict, clean[word].detail, dirty[word].verdict == "open" ? "bites" : "not_run", "in the earlier tenant's sandbox: " + dirty[word].detail});
+      if (tenant == 0)
+        result.attempts.push_back({word, clean[word].verdict, clean[word].detail, dirty[word].verdict == "open" ? "bites" : "not_run",
+                                   "in the earlier tenant's sandbox: " + dirty[word].detail});
     }
   }
   const std::uint64_t from_pool = warm.hits() - hits;
   if (from_pool < 2) wrong += "only " + std::to_string(from_pool) + " came from the pool; ";
   if (!wrong.empty()) return fail(result, wrong);
   std::istringstream left(std::string(marked->stdout_text()));
-  pass(result, "an earlier tenant left traces of " + std::to_string(kMarks.size()) + " kinds; " + std::to_string(from_pool) + " sandboxes from the pool, none shows any");
+  pass(result, "an earlier tenant left traces of " + std::to_string(kMarks.size()) + " kinds; " + std::to_string(from_pool) +
+                   " sandboxes from the pool, none shows any");
 }
 
 void check_users(Stage& stage, CheckResult& result) {

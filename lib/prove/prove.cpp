@@ -13,8 +13,8 @@
 #include "lab/ledger.hpp"
 #include "protocol/build_id.hpp"
 #include "prove/catalogue.hpp"
-#include "prove/run.hpp"
 #include "prove/rooms.hpp"
+#include "prove/run.hpp"
 #include "runtime/proof.hpp"
 #include "runtime/runtime_state.hpp"
 
@@ -25,9 +25,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::chrono::milliseconds since(Clock::time_point start) { return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start); }
+std::chrono::milliseconds since(Clock::time_point start) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);
+}
 
-constexpr auto kSettle = std::chrono::seconds(5);   ///< what was held is given back in milliseconds, behind close()
+constexpr auto kSettle = std::chrono::seconds(5);  ///< what was held is given back in milliseconds, behind close()
 constexpr const char* kLedgerId = "host.ledger";
 
 bool wanted(const ProveOptions& options, std::string_view id) {
@@ -39,7 +41,9 @@ std::string ours(const std::string& difference, const std::set<int>& launchers) 
   std::istringstream lines(difference);
   std::string left;
   for (std::string line; std::getline(lines, line);) {
-    if (const auto at = line.find("/sandbox/"); line.find("cgroup ") == 2 && at != line.npos && !launchers.contains(std::atoi(line.c_str() + at + 9))) continue;
+    if (const auto at = line.find("/sandbox/");
+        line.find("cgroup ") == 2 && at != line.npos && !launchers.contains(std::atoi(line.c_str() + at + 9)))
+      continue;
     if (line.find("link ") == 2 && line.find("link sbx") != 2) continue;
     left += (left.empty() ? "" : "; ") + line;
   }
@@ -52,7 +56,8 @@ void check_ledger(const lab::Ledger& before, const std::set<int>& launchers, con
   const auto start = Clock::now();
   std::string left;
   do left = ours(lab::difference(before, lab::Ledger::take()), launchers);
-  while (!left.empty() && since(start) < kSettle && (std::this_thread::sleep_for(std::chrono::milliseconds(2)), true));  // the pace of looking
+  while (!left.empty() && since(start) < kSettle &&
+         (std::this_thread::sleep_for(std::chrono::milliseconds(2)), true));  // the pace of looking
   left.empty() ? pass(result, "nothing of it is left") : fail(result, left);
 }
 
@@ -80,10 +85,14 @@ Result<ProveReport> run(Stage& stage) {
     result.tried = check->tried;
     result.expected = check->expected;
     const auto start = Clock::now();
-    if (check->run == nullptr) rooms.judge(*check, result);
-    else if (options.is_without_sandbox()) skip(result, "there is no sandbox in this run");
-    else if (const std::string why = *check->limit != '\0' ? stage.unenforced(check->limit) : ""; !why.empty()) skip(result, "this host does not enforce it: " + why);
-    else check->run(stage, result);
+    if (check->run == nullptr)
+      rooms.judge(*check, result);
+    else if (options.is_without_sandbox())
+      skip(result, "there is no sandbox in this run");
+    else if (const std::string why = *check->limit != '\0' ? stage.unenforced(check->limit) : ""; !why.empty())
+      skip(result, "this host does not enforce it: " + why);
+    else
+      check->run(stage, result);
     result.duration = since(start);
     if (options.on_check()) options.on_check()(result);
     report.checks.push_back(std::move(result));
@@ -107,8 +116,10 @@ Result<ProveReport> prove_isolation(ProveOptions options) {
     result.id = prove::kLedgerId;
     result.tried = "compare descriptors, mounts, control groups, processes, links and network namespaces before and after all of this";
     result.expected = "no difference";
-    if (options.is_without_sandbox()) prove::skip(result, "there is no sandbox in this run");
-    else prove::check_ledger(before, launchers, closed, result);
+    if (options.is_without_sandbox())
+      prove::skip(result, "there is no sandbox in this run");
+    else
+      prove::check_ledger(before, launchers, closed, result);
     if (options.on_check()) options.on_check()(result);
     report.checks.push_back(std::move(result));
   }

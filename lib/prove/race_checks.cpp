@@ -60,9 +60,21 @@ std::string nothing(const Result<T>& outcome) {
 
 std::vector<Raced> raced_calls() {
   return {
-      {"read", [](Stage&, Sandbox& box) { auto text = box.fs().read_text("/root/race/x/f"); return text ? *text : nothing(text); }},
-      {"read through a link", [](Stage&, Sandbox& box) { auto text = box.fs().read_text("/root/race/f"); return text ? *text : nothing(text); }},
-      {"read_range", [](Stage&, Sandbox& box) { auto part = box.fs().read_range("/root/race/x/f", 0, 256); return part ? std::string(as_text(*part)) : nothing(part); }},
+      {"read",
+       [](Stage&, Sandbox& box) {
+         auto text = box.fs().read_text("/root/race/x/f");
+         return text ? *text : nothing(text);
+       }},
+      {"read through a link",
+       [](Stage&, Sandbox& box) {
+         auto text = box.fs().read_text("/root/race/f");
+         return text ? *text : nothing(text);
+       }},
+      {"read_range",
+       [](Stage&, Sandbox& box) {
+         auto part = box.fs().read_range("/root/race/x/f", 0, 256);
+         return part ? std::string(as_text(*part)) : nothing(part);
+       }},
       {"write", [](Stage&, Sandbox& box) { return nothing(box.fs().write("/root/race/x/f", std::string_view("inside\n"))); }},
       {"append", [](Stage&, Sandbox& box) { return nothing(box.fs().append("/root/race/x/f", "inside\n")); }},
       {"stat", [](Stage&, Sandbox& box) { return nothing(box.fs().stat("/root/race/x/f")); }},
@@ -78,7 +90,8 @@ std::vector<Raced> raced_calls() {
       {"chmod", [](Stage&, Sandbox& box) { return nothing(box.fs().chmod("/root/race/x/f", 0600)); }},
       {"remove_all", [](Stage&, Sandbox& box) { return nothing(box.fs().remove_all("/root/race/x/made")); }},
       {"upload", [](Stage& stage, Sandbox& box) { return nothing(box.fs().upload(stage.directory() + "/upload", "/root/race/x")); }},
-      {"download", [](Stage& stage, Sandbox& box) {
+      {"download",
+       [](Stage& stage, Sandbox& box) {
          const std::string target = stage.directory() + "/download";
          std::error_code ignored;
          fs::create_directory(target, ignored);
@@ -93,11 +106,13 @@ std::vector<Raced> raced_calls() {
          fs::remove_all(target, ignored);
          return seen;
        }},
-      {"workdir of a program", [](Stage&, Sandbox& box) {
+      {"workdir of a program",
+       [](Stage&, Sandbox& box) {
          auto done = box.process().exec(Command("/bin/cat").args("f").workdir("/root/race/x").timeout(5s));
          return done ? std::string(done->stdout_text()) : nothing(done);
        }},
-      {"save_template", [](Stage& stage, Sandbox& box) {
+      {"save_template",
+       [](Stage& stage, Sandbox& box) {
          auto saved = box.save_template("raced");
          if (!saved) return nothing(saved);
          stage.runtime().remove_template(saved->id).ignore("its runtime ends soon");
@@ -117,8 +132,8 @@ void check_races(Stage& stage, CheckResult& result) {
   std::uint64_t swaps = 0, calls = 0, fewest = ~0ull;
   for (const Raced& raced : raced_calls()) {
     // The freezer stops the racer during a template's save: what races there is the directory that was left half swapped.
-    const bool heavy = std::string_view(raced.name) == "save_template" || std::string_view(raced.name) == "download" || std::string_view(raced.name) == "upload" ||
-                       std::string_view(raced.name) == "workdir of a program";
+    const bool heavy = std::string_view(raced.name) == "save_template" || std::string_view(raced.name) == "download" ||
+                       std::string_view(raced.name) == "upload" || std::string_view(raced.name) == "workdir of a program";
     const std::uint64_t wanted_calls = full ? (heavy ? 200 : 5000) : (heavy ? 3 : 40);
     const std::uint64_t wanted_rounds = full ? kFullRounds : kQuickRounds;
     std::uint64_t rounds = 0, done = 0;
@@ -140,7 +155,8 @@ void check_races(Stage& stage, CheckResult& result) {
       done += batch;
       if (const std::string harm = stage.harm(); !harm.empty()) return fail(result, std::string(raced.name) + ": " + harm);
     }
-    if (rounds < wanted_rounds / (full ? 1 : 4)) return fail(result, std::string(raced.name) + ": only " + std::to_string(rounds) + " swaps in its time");
+    if (rounds < wanted_rounds / (full ? 1 : 4))
+      return fail(result, std::string(raced.name) + ": only " + std::to_string(rounds) + " swaps in its time");
     swaps += rounds;
     calls += done;
     fewest = std::min(fewest, rounds);

@@ -17,10 +17,11 @@ std::string to_text(const ProveReport& report) {
         text += "        " + attempt.id + ": " + core::escape_control(attempt.verdict + " " + attempt.detail) + '\n';
     }
   }
-  text += "\n" + std::to_string(report.count(CheckStatus::passed)) + " passed, " + std::to_string(report.count(CheckStatus::failed)) + " failed, " +
-          std::to_string(report.count(CheckStatus::skipped)) + " skipped in " + std::to_string(report.duration.count()) + " ms (" + report.set + " set)\n";
-  text += "controls outside: " + std::to_string(bites) + " attempts work there, " + std::to_string(forbids) + " this host forbids by itself, " +
-          std::to_string(not_run) + " are not run by design\n";
+  text += "\n" + std::to_string(report.count(CheckStatus::passed)) + " passed, " + std::to_string(report.count(CheckStatus::failed)) +
+          " failed, " + std::to_string(report.count(CheckStatus::skipped)) + " skipped in " + std::to_string(report.duration.count()) +
+          " ms (" + report.set + " set)\n";
+  text += "controls outside: " + std::to_string(bites) + " attempts work there, " + std::to_string(forbids) +
+          " this host forbids by itself, " + std::to_string(not_run) + " are not run by design\n";
   text += "build " + report.build + ", kernel " + report.kernel + ", policy " + report.policy_sha256 + '\n';
   return text;
 }

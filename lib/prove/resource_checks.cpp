@@ -35,6 +35,18 @@ int running(const std::string& word) {
   return count;
 }
 
+/// Looks until `condition` holds, at most ten seconds. The pace of looking: a pass over /proc.
+template <class Condition>
+bool eventually(Condition&& condition) {
+  const auto patience = Clock::now() + 10s;
+  while (!condition())
+    if (Clock::now() >= patience)
+      return false;
+    else
+      std::this_thread::yield();
+  return true;
+}
+
 /// The user as whom a process runs, seen from here; -1 when it is gone.
 long host_uid(int pid) {
   std::ifstream status("/proc/" + std::to_string(pid) + "/status");
@@ -59,11 +71,15 @@ void check_host_ids(Stage& stage, CheckResult& result) {
     boxes.push_back(*std::move(box));
     processes.push_back(*std::move(process));
     long uid = -1;
-    for (const auto& [pid, name] : lab::descendants(::getpid()))
-      if (!known.contains(pid) && name.starts_with("sandbox-probe")) known.insert(pid), uid = host_uid(pid);
+    eventually([&] {
+      for (const auto& [pid, name] : lab::descendants(::getpid()))
+        if (!known.contains(pid) && name.starts_with("sandbox-probe")) known.insert(pid), uid = host_uid(pid);
+      return uid >= 0;
+    });
     if (uid < 0) return fail(result, "the process inside is not seen from here");
     if (uid == 0) return fail(result, "the process inside is the host's root");
-    if (::geteuid() == 0 && ::getpwuid(static_cast<uid_t>(uid)) != nullptr) return fail(result, "the process inside is user " + std::to_string(uid) + " of this host");
+    if (::geteuid() == 0 && ::getpwuid(static_cast<uid_t>(uid)) != nullptr)
+      return fail(result, "the process inside is user " + std::to_string(uid) + " of this host");
     users.insert(uid);
   }
   if (::geteuid() == 0 && users.size() != 2) return fail(result, "two sandboxes are the same user " + std::to_string(*users.begin()));
@@ -78,7 +94,8 @@ void check_output_flood(Stage& stage, CheckResult& result) {
   const auto flood = box->process().exec(Command("head -c 268435456 /dev/zero").max_output(64_KiB).timeout(60s));
   if (!is_fine(result, flood, "exec")) return;
   const std::uint64_t after = own_memory(), grown = after > before ? after - before : 0;
-  if (flood->stdout_bytes != 268435456 || flood->stdout_dropped != 268435456 - 65536) return fail(result, "counted " + std::to_string(flood->stdout_bytes) + " bytes, dropped " + std::to_string(flood->stdout_dropped));
+  if (flood->stdout_bytes != 268435456 || flood->stdout_dropped != 268435456 - 65536)
+    return fail(result, "counted " + std::to_string(flood->stdout_bytes) + " bytes, dropped " + std::to_string(flood->stdout_dropped));
   if (grown > 16u << 20) return fail(result, "this process grew by " + std::to_string(grown >> 20) + " MiB");
   // Output that nobody reads at all: the program waits, everybody else goes on.
   auto unread = box->process().spawn(Command("head -c 1G /dev/zero"));
@@ -105,7 +122,8 @@ void check_stopped(Stage& stage, CheckResult& result) {
 void check_orphans(Stage& stage, CheckResult& result) {
   auto box = stage.make(stage.spec());
   if (!is_fine(result, box, "create")) return;
-  const auto made = box->process().exec("i=0; while [ $i -lt 20 ]; do (setsid sh -c 'true' &); i=$((i+1)); done; (setsid sleep 1000 >/dev/null 2>&1 </dev/null &)");
+  const auto made = box->process().exec(
+      "i=0; while [ $i -lt 20 ]; do (setsid sh -c 'true' &); i=$((i+1)); done; (setsid sleep 1000 >/dev/null 2>&1 </dev/null &)");
   if (!is_fine(result, made, "exec")) return;
   std::string zombies = "?";
   for (int i = 0; i < 50 && zombies != "0\n"; ++i) {
@@ -114,10 +132,11 @@ void check_orphans(Stage& stage, CheckResult& result) {
     zombies = seen->stdout_text();
   }
   if (zombies != "0\n") return fail(result, "zombies stay: " + zombies);
-  if (running("sleep") == 0) return fail(result, "the daemonised child is not there to begin with");
+  if (!eventually([] { return running("sleep") > 0; })) return fail(result, "the daemonised child is not there to begin with");
   if (!is_fine(result, box->close(), "close")) return;
-  // Dead when close() returns; who reaps it may come a moment later.
-  if (const int left = running("sleep"); left != 0) return fail(result, std::to_string(left) + " daemonised children outlive their sandbox");
+  // Dead when close() returns; a zombie, whom nobody has reaped yet, does not count.
+  if (const int left = running("sleep"); left != 0)
+    return fail(result, std::to_string(left) + " daemonised children outlive their sandbox");
   pass(result, "twenty orphans reaped; a daemonised child died with its sandbox");
 }
 
@@ -126,10 +145,9 @@ void check_under_fire(Stage& stage, CheckResult& result) {
   if (!is_fine(result, box, "create")) return;
   auto busy = box->process().spawn(Command("/root/sandbox-probe").args("busy", "120"));
   if (!is_fine(result, busy, "spawn")) return;
-  const auto patience = Clock::now() + 20s;
   int seen = 0;
-  while ((seen = running("sandbox-probe")) < 120 && Clock::now() < patience) std::this_thread::yield();
-  if (seen < 120) return fail(result, "only " + std::to_string(seen) + " of 120 processes began");
+  if (!eventually([&] { return (seen = running("sandbox-probe")) >= 120; }))
+    return fail(result, "only " + std::to_string(seen) + " of 120 processes began");
   const auto start = Clock::now();
   if (!is_fine(result, box->close(), "close")) return;
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start);

@@ -209,8 +209,11 @@ void Rooms::ask_ipc(Asked& asked, const std::vector<std::string>& words) {
     return;
   }
   const int segment = ::shmget(IPC_PRIVATE, 4096, 0666);
-  const std::map<std::string, std::string> values = {{"{abstract}", unique}, {"{segment}", std::to_string(segment)}, {"{shm}", "/dev/shm/" + unique},
-                                                     {"{run}", "/run/" + unique}, {"{outside}", stage_.outside()}};
+  const std::map<std::string, std::string> values = {{"{abstract}", unique},
+                                                     {"{segment}", std::to_string(segment)},
+                                                     {"{shm}", "/dev/shm/" + unique},
+                                                     {"{run}", "/run/" + unique},
+                                                     {"{outside}", stage_.outside()}};
   std::map<std::string, bool> made;
   for (const char* place : {"{shm}", "{run}"}) {
     std::ofstream file(values.at(place));
@@ -224,7 +227,8 @@ void Rooms::ask_ipc(Asked& asked, const std::vector<std::string>& words) {
     asked.inside[words[i]] = in[put[i]];
     asked.outside[words[i]] = out[put[i]];
     for (const auto& [place, there] : made)
-      if (!there && words[i].find(place) != words[i].npos) asked.inside[words[i]] = {"skipped", "no file can be made in " + values.at(place)};
+      if (!there && words[i].find(place) != words[i].npos)
+        asked.inside[words[i]] = {"skipped", "no file can be made in " + values.at(place)};
   }
   if (segment >= 0) ::shmctl(segment, IPC_RMID, nullptr);
   for (const auto& [place, there] : made)

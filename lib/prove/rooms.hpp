@@ -21,8 +21,8 @@ class Rooms {
  private:
   struct Asked {
     Answers inside, outside;
-    std::string unavailable;   ///< why the room cannot be had here
-    std::string broken;        ///< why it could not be made although it should
+    std::string unavailable;  ///< why the room cannot be had here
+    std::string broken;       ///< why it could not be made although it should
   };
   const Asked& ask(Room room);
   void ask_sandbox(Asked& asked, const SandboxSpec& spec, const std::vector<std::string>& words);

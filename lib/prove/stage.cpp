@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto kPatience = 120s;          ///< for one run of the probe, inside or outside
+constexpr auto kPatience = 120s;  ///< for one run of the probe, inside or outside
 constexpr std::size_t kMaxAnswers = 1 << 20;
 constexpr char kProgram[] = "/root/sandbox-probe";
 
@@ -61,7 +61,9 @@ Answers parse_answers(std::string_view text) {
 
 Result<std::unique_ptr<Stage>> Stage::set_up(const ProveOptions& options) {
   if (options.backend() != "native")
-    return Error(ErrorCode::unsupported, "no checks for backend \"" + core::escape_control(options.backend()) + "\"; there are some for native").with_operation("prove");
+    return Error(ErrorCode::unsupported,
+                 "no checks for backend \"" + core::escape_control(options.backend()) + "\"; there are some for native")
+        .with_operation("prove");
   std::unique_ptr<Stage> stage(new Stage(options));
   SANDBOX_CHECK(stage->prepare());
   if (::geteuid() == 0) {
@@ -153,7 +155,8 @@ Answers Stage::ask(Sandbox& box, const std::vector<std::string>& words, const Co
   }
   answers = parse_answers(result->stdout_text());
   for (const std::string& word : words)
-    if (!answers.contains(word)) answers[word] = {"", "the probe ended first: " + std::string(name(result->cause)) + " " + std::string(result->stderr_text())};
+    if (!answers.contains(word))
+      answers[word] = {"", "the probe ended first: " + std::string(name(result->cause)) + " " + std::string(result->stderr_text())};
   return answers;
 }
 

@@ -20,7 +20,7 @@ namespace sandbox::prove {
 
 /// What the probe said about one attempt.
 struct Answer {
-  std::string verdict;   ///< "blocked", "open", "skipped"; empty: it said nothing
+  std::string verdict;  ///< "blocked", "open", "skipped"; empty: it said nothing
   std::string detail;
 };
 /// By the words that the probe was asked with: "unshare_user", "tcp=10.0.0.1:80".
@@ -69,7 +69,7 @@ class Stage {
   const ProveOptions options_;
   std::string directory_, outside_, secret_;
   core::UniqueFd probe_;
-  std::string program_;   ///< the probe's bytes
+  std::string program_;  ///< the probe's bytes
   std::unique_ptr<lab::NetLab> lab_;
   std::optional<lab::NetLab::Inside> inside_;
   std::optional<Runtime> runtime_;

@@ -65,16 +65,21 @@ std::vector<Form> slips(const std::string& outside) {
   form("double slash", Archive().add(member("/" + outside + "/slip")));
   form("symlink, then through it", Archive().add(member("l", Kind::symlink, outside)).add(member("l/slip")));
   form("relative symlink, then through it", Archive().add(member("l", Kind::symlink, relative)).add(member("l/slip")));
-  form("symlink to a symlink", Archive().add(member("a", Kind::symlink, "..")).add(member("b", Kind::symlink, "a/outside")).add(member("b/slip")));
-  form("directory replaced by a symlink", Archive().add(member("d", Kind::directory)).add(member("d/x")).add(member("d", Kind::symlink, outside)).add(member("d/slip")));
+  form("symlink to a symlink",
+       Archive().add(member("a", Kind::symlink, "..")).add(member("b", Kind::symlink, "a/outside")).add(member("b/slip")));
+  form("directory replaced by a symlink",
+       Archive().add(member("d", Kind::directory)).add(member("d/x")).add(member("d", Kind::symlink, outside)).add(member("d/slip")));
   form("symlink replaced by a file", Archive().add(member("f", Kind::symlink, outside + "/f")).add(member("f")));
   form("file over a symlink to a file", Archive().add(member("f", Kind::symlink, relative + "/f")).add(member("./f")));
   form("hard link outside", Archive().add(member("h", Kind::hardlink, outside + "/f")).add(member("h")));
   form("hard link by dots", Archive().add(member("h", Kind::hardlink, relative + "/f")).add(member("h")));
-  form("hard link through a symlink", Archive().add(member("l", Kind::symlink, outside)).add(member("h", Kind::hardlink, "l/f")).add(member("h")));
-  form("hard link to a symlink, written through", Archive().add(member("l", Kind::symlink, outside + "/f")).add(member("h", Kind::hardlink, "l")).add(member("h")));
+  form("hard link through a symlink",
+       Archive().add(member("l", Kind::symlink, outside)).add(member("h", Kind::hardlink, "l/f")).add(member("h")));
+  form("hard link to a symlink, written through",
+       Archive().add(member("l", Kind::symlink, outside + "/f")).add(member("h", Kind::hardlink, "l")).add(member("h")));
   form("long name", Archive().add(member(deep + "/../../outside/slip")));
-  form("long link", Archive().add(member("l", Kind::symlink, "./" + std::string(40, '/') + outside + std::string(200, '/'))).add(member("l/slip")));
+  form("long link",
+       Archive().add(member("l", Kind::symlink, "./" + std::string(40, '/') + outside + std::string(200, '/'))).add(member("l/slip")));
   form("magic link", Archive().add(member("l", Kind::symlink, "/proc/self/root" + outside)).add(member("l/slip")));
   form("magic descriptor", Archive().add(member("l", Kind::symlink, "/proc/self/cwd/" + relative)).add(member("l/slip")));
   form("whiteout of the parent", Archive().add(member("../outside/.wh.f")));
@@ -87,7 +92,8 @@ std::vector<Form> slips(const std::string& outside) {
   form("the root itself as a link", Archive().add(member(".", Kind::symlink, outside)).add(member("slip")));
   form("the root itself as a file", Archive().add(member(".")).add(member("./..")));
   form("empty names", Archive().add(member("")).add(member("/")).add(member("//")));
-  form("directory mode through a symlink", Archive().add(member("l", Kind::symlink, outside)).add(member("l", Kind::directory)).add(member("l/", Kind::directory)));
+  form("directory mode through a symlink",
+       Archive().add(member("l", Kind::symlink, outside)).add(member("l", Kind::directory)).add(member("l/", Kind::directory)));
   return forms;
 }
 
@@ -95,12 +101,14 @@ Result<void> unpack_image(const std::string& archive, const std::string& directo
   const core::UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   std::size_t at = 0;
   options.name = "hostile.tar";
-  auto done = image::unpack([&](std::span<std::byte> buffer) -> Result<std::size_t> {
-    const std::size_t size = std::min(buffer.size(), archive.size() - at);
-    std::memcpy(buffer.data(), archive.data() + at, size);
-    at += size;
-    return size;
-  }, fd.get(), options);
+  auto done = image::unpack(
+      [&](std::span<std::byte> buffer) -> Result<std::size_t> {
+        const std::size_t size = std::min(buffer.size(), archive.size() - at);
+        std::memcpy(buffer.data(), archive.data() + at, size);
+        at += size;
+        return size;
+      },
+      fd.get(), options);
   if (!done) return std::move(done).error();
   return {};
 }
@@ -116,7 +124,8 @@ Result<void> unpack_download(const std::string& archive, const std::string& dire
 /// What must not be in a tree that came from an archive, or "".
 std::string strange(const std::string& directory) {
   std::error_code failed;
-  for (auto entry = fs::recursive_directory_iterator(directory, failed); entry != fs::recursive_directory_iterator(); entry.increment(failed)) {
+  for (auto entry = fs::recursive_directory_iterator(directory, failed); entry != fs::recursive_directory_iterator();
+       entry.increment(failed)) {
     if (failed) break;
     struct stat status;
     const std::string path = entry->path().string();
@@ -124,7 +133,8 @@ std::string strange(const std::string& directory) {
     if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode) || S_ISFIFO(status.st_mode)) return "a device or FIFO was made";
     if (S_ISREG(status.st_mode) && (status.st_mode & (S_ISUID | S_ISGID))) return "a setuid bit was kept";
     char value[64];
-    if (::lgetxattr(path.c_str(), "trusted.overlay.opaque", value, sizeof value) > 0 && S_ISREG(status.st_mode)) return "an overlay attribute was forged";
+    if (::lgetxattr(path.c_str(), "trusted.overlay.opaque", value, sizeof value) > 0 && S_ISREG(status.st_mode))
+      return "an overlay attribute was forged";
   }
   return {};
 }
@@ -174,20 +184,25 @@ void check_bombs(Stage& stage, CheckResult& result) {
   liar.raw(tarstream::encode_header(huge)).raw("not so much");
   Archive large;
   large.add(member("large"), std::string(5 << 20, 'x'));
-  const std::vector<Form> forms = {{"8 MiB of zeros in a few hundred bytes", zeros}, {"2000 entries", std::move(many).take()}, {"6000 bytes of path", std::move(deep).take()},
-                                   {"a petabyte announced", std::move(liar).take()}, {"5 MiB in one file", std::move(large).take()}};
+  const std::vector<Form> forms = {{"8 MiB of zeros in a few hundred bytes", zeros},
+                                   {"2000 entries", std::move(many).take()},
+                                   {"6000 bytes of path", std::move(deep).take()},
+                                   {"a petabyte announced", std::move(liar).take()},
+                                   {"5 MiB in one file", std::move(large).take()}};
   int refused = 0;
   for (const Form& form : forms) {
     const std::string directory = stage.new_directory("bomb");
     const auto done = unpack_image(form.archive, directory, tight);
     std::uint64_t bytes = 0;
     std::error_code failed;
-    for (auto entry = fs::recursive_directory_iterator(directory, failed); !failed && entry != fs::recursive_directory_iterator(); entry.increment(failed))
+    for (auto entry = fs::recursive_directory_iterator(directory, failed); !failed && entry != fs::recursive_directory_iterator();
+         entry.increment(failed))
       if (entry->is_regular_file(failed)) bytes += entry->file_size(failed);
     fs::remove_all(directory, failed);
     if (done) return fail(result, std::string(form.name) + " was unpacked");
     done.ignore("as it should be");
-    if (bytes > tight.limits.max_bytes + (1 << 20)) return fail(result, std::string(form.name) + " left " + std::to_string(bytes) + " bytes");
+    if (bytes > tight.limits.max_bytes + (1 << 20))
+      return fail(result, std::string(form.name) + " left " + std::to_string(bytes) + " bytes");
     ++refused;
   }
   pass(result, std::to_string(refused) + " bombs refused at their limit");

@@ -42,8 +42,9 @@ std::string host_identity() {
 }
 
 Error refused(const std::string& path, const std::string& what) {
-  return Error(ErrorCode::failed_precondition, "proof " + core::escape_control(path) + ": " + what + "; run `sbx prove --report " +
-                                                   core::escape_control(path) + "`").with_operation("runtime.proof");
+  return Error(ErrorCode::failed_precondition,
+               "proof " + core::escape_control(path) + ": " + what + "; run `sbx prove --report " + core::escape_control(path) + "`")
+      .with_operation("runtime.proof");
 }
 
 Result<std::string> read_report(const std::string& path) {
@@ -57,7 +58,8 @@ Result<std::string> read_report(const std::string& path) {
   if (::fstat(file.get(), &status) != 0) return Error::from_errno(errno, "runtime.proof", path);
   if (!S_ISREG(status.st_mode)) return refused(path, "not a regular file");
   if ((status.st_uid != 0 && status.st_uid != ::geteuid()) || (status.st_mode & 022) != 0)
-    return Error(ErrorCode::permission_denied, "proof " + core::escape_control(path) + ": others than root and us could have written it").with_operation("runtime.proof");
+    return Error(ErrorCode::permission_denied, "proof " + core::escape_control(path) + ": others than root and us could have written it")
+        .with_operation("runtime.proof");
   if (status.st_size > static_cast<off_t>(kMaxReport)) return refused(path, "too large for a report");
   std::string text(kMaxReport + 1, '\0');
   std::size_t size = 0;
@@ -100,7 +102,10 @@ std::string policy_digest(const std::vector<std::string>& lines) {
 Result<void> check_proof(const std::string& path, const std::vector<std::string>& policy) {
   SANDBOX_TRY(const std::string text, read_report(path));
   auto report = read_prove_report(text);
-  if (!report) return Error(ErrorCode::corrupt, "proof " + core::escape_control(path) + " cannot be read").with_operation("runtime.proof").with_cause(std::move(report).error());
+  if (!report)
+    return Error(ErrorCode::corrupt, "proof " + core::escape_control(path) + " cannot be read")
+        .with_operation("runtime.proof")
+        .with_cause(std::move(report).error());
   for (const CheckResult& check : report->checks)
     if (check.status == CheckStatus::failed) return refused(path, "check " + core::escape_control(check.id) + " failed");
   if (!report->passed()) return refused(path, "nothing was checked");
@@ -108,7 +113,8 @@ Result<void> check_proof(const std::string& path, const std::vector<std::string>
   if (report->set != "quick" && report->set != "full") return refused(path, "only some checks were run");
   // Told by the lines and not by the report's own digest of them: that one is for people and for other programs.
   if (policy_digest(report->policy) != report->policy_sha256) return refused(path, "its policy was changed afterwards");
-  if (report->policy_sha256 != policy_digest(policy)) return refused(path, "it is not for this build, host and policy: " + difference(report->policy, policy));
+  if (report->policy_sha256 != policy_digest(policy))
+    return refused(path, "it is not for this build, host and policy: " + difference(report->policy, policy));
   return {};
 }
 

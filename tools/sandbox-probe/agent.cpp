@@ -121,13 +121,16 @@ Seen lower_limits(const std::string&) {
 }
 /// What /proc lets its owner change of a process: which one is killed when memory runs out, and more.
 Seen settings(const std::string&) {
-  for (const char* name : {"oom_score_adj", "timerslack_ns", "coredump_filter", "comm", "autogroup", "clear_refs", "sched", "attr/current", "uid_map"}) {
+  for (const char* name :
+       {"oom_score_adj", "timerslack_ns", "coredump_filter", "comm", "autogroup", "clear_refs", "sched", "attr/current", "uid_map"}) {
     const Seen seen = opens(of_target(name).c_str(), O_WRONLY);
     if (seen.verdict == Verdict::open) return seen;
   }
   return blocked_text("oom_score_adj and eight more of process 1 do not open for writing");
 }
-Seen slow_down(const std::string&) { return verdict(::setpriority(PRIO_PROCESS, static_cast<id_t>(target), 19), "setpriority of another process"); }
+Seen slow_down(const std::string&) {
+  return verdict(::setpriority(PRIO_PROCESS, static_cast<id_t>(target), 19), "setpriority of another process");
+}
 Seen reschedule(const std::string&) {
   const sched_param none{};
   if (::syscall(SYS_sched_setscheduler, target, 5 /* IDLE */, &none) == 0) return open_door("another process is scheduled when idle only");
@@ -153,10 +156,25 @@ Seen other_processes(const std::string&) {
 }
 
 constexpr Attempt kAttempts[] = {
-    {"agent_ptrace", trace}, {"own_ptrace", trace_own_child}, {"agent_read_memory", read_memory}, {"agent_write_memory", write_memory},
-    {"agent_take_descriptor", take_descriptor}, {"agent_compare", compare}, {"agent_mem", memory_file}, {"agent_exe", program_file},
-    {"agent_fd", descriptors}, {"agent_root", root}, {"agent_cwd", working_directory}, {"agent_environ", environment}, {"agent_maps", memory_map},
-    {"agent_stop", stop}, {"agent_prlimit", lower_limits}, {"agent_nice", slow_down}, {"agent_schedule", reschedule}, {"agent_settings", settings}, {"other_processes", other_processes},
+    {"agent_ptrace", trace},
+    {"own_ptrace", trace_own_child},
+    {"agent_read_memory", read_memory},
+    {"agent_write_memory", write_memory},
+    {"agent_take_descriptor", take_descriptor},
+    {"agent_compare", compare},
+    {"agent_mem", memory_file},
+    {"agent_exe", program_file},
+    {"agent_fd", descriptors},
+    {"agent_root", root},
+    {"agent_cwd", working_directory},
+    {"agent_environ", environment},
+    {"agent_maps", memory_map},
+    {"agent_stop", stop},
+    {"agent_prlimit", lower_limits},
+    {"agent_nice", slow_down},
+    {"agent_schedule", reschedule},
+    {"agent_settings", settings},
+    {"other_processes", other_processes},
 };
 
 }  // namespace

@@ -33,7 +33,8 @@ Seen write_root(const std::string&) { return may_write("/"); }
 Seen write_usr(const std::string&) { return may_write("/usr/bin"); }
 Seen write_etc(const std::string&) { return may_write("/etc"); }
 Seen overwrite_program(const std::string&) {
-  constexpr const char* kPrograms[] = {"/bin/sh", "/usr/bin/env", "/usr/bin/python3", "/usr/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"};
+  constexpr const char* kPrograms[] = {"/bin/sh", "/usr/bin/env", "/usr/bin/python3", "/usr/lib/x86_64-linux-gnu/libc.so.6",
+                                       "/lib64/ld-linux-x86-64.so.2"};
   for (const char* path : kPrograms) {
     if (outside) {
       if (::access(path, W_OK) == 0) return open_door(std::string(path) + " is writable for this process; not opened, by design");
@@ -98,8 +99,9 @@ Seen host_file(const std::string& argument) {
   if (argument.empty()) return skipped("no path given");
   const Seen direct = opens(argument.c_str(), O_RDONLY);
   if (direct.verdict == Verdict::open) return direct;
-  for (const std::string& prefix : {std::string("/proc/self/root"), "/proc/" + std::to_string(target) + "/root", std::string("/proc/self/cwd/../../../.."),
-                                    std::string("/../../../.."), std::string("/dev/fd/../../..")}) {
+  for (const std::string& prefix :
+       {std::string("/proc/self/root"), "/proc/" + std::to_string(target) + "/root", std::string("/proc/self/cwd/../../../.."),
+        std::string("/../../../.."), std::string("/dev/fd/../../..")}) {
     const Seen seen = opens((prefix + argument).c_str(), O_RDONLY);
     if (seen.verdict == Verdict::open) return seen;
   }
@@ -159,9 +161,18 @@ Seen attribute_capability(const std::string&) {
 }
 
 constexpr Attempt kAttempts[] = {
-    {"write_root", write_root}, {"write_usr", write_usr}, {"write_etc", write_etc}, {"overwrite_program", overwrite_program},
-    {"run_from_tmp", run_from_tmp}, {"file_handle", by_handle}, {"host_secrets", host_secrets}, {"host_file", host_file},
-    {"descriptors", descriptors}, {"cwd", working_directory}, {"xattr_trusted", attribute_trusted}, {"xattr_capability", attribute_capability},
+    {"write_root", write_root},
+    {"write_usr", write_usr},
+    {"write_etc", write_etc},
+    {"overwrite_program", overwrite_program},
+    {"run_from_tmp", run_from_tmp},
+    {"file_handle", by_handle},
+    {"host_secrets", host_secrets},
+    {"host_file", host_file},
+    {"descriptors", descriptors},
+    {"cwd", working_directory},
+    {"xattr_trusted", attribute_trusted},
+    {"xattr_capability", attribute_capability},
 };
 
 }  // namespace

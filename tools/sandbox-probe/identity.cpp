@@ -59,7 +59,8 @@ Seen setuid_file(const std::string&) {
   for (const char* path : {"/usr/bin/su", "/bin/su", "/usr/bin/mount", "/usr/bin/passwd", "/usr/bin/newgrp"}) {
     if (::stat(path, &status) != 0 || !(status.st_mode & S_ISUID)) continue;
     struct statvfs space;
-    if (::statvfs(path, &space) == 0 && (space.f_flag & ST_NOSUID)) return blocked_text(std::string(path) + " has the bit, its mount says nosuid");
+    if (::statvfs(path, &space) == 0 && (space.f_flag & ST_NOSUID))
+      return blocked_text(std::string(path) + " has the bit, its mount says nosuid");
     if (::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1) return blocked_text(std::string(path) + " has the bit, no_new_privs ignores it");
     return open_door(std::string(path) + " would run as its owner");
   }
@@ -121,7 +122,8 @@ Seen other_namespaces(const std::string&) {
     if (pid == 0) ::_exit(::unshare(static_cast<int>(kind.flag)) == 0 ? 0 : 1);
     int status = 1;
     if (pid > 0) ::waitpid(pid, &status, 0);
-    if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0) return open_door(std::string("unshare: a new ") + kind.name + " namespace");
+    if (pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+      return open_door(std::string("unshare: a new ") + kind.name + " namespace");
   }
   return blocked_text("clone and unshare refuse mount, pid, network, uts, ipc, cgroup and time namespaces");
 }
@@ -168,13 +170,23 @@ Seen foreign_x32(const std::string&) {
 #endif
 
 constexpr Attempt kAttempts[] = {
-    {"capabilities", capabilities}, {"capset", raise_capability, Control::never, "outside they are what they are; identity is read instead"},
-    {"no_new_privs", no_new_privs}, {"seccomp", seccomp_mode}, {"setuid_file", setuid_file}, {"setuid_mounts", setuid_mounts},
+    {"capabilities", capabilities},
+    {"capset", raise_capability, Control::never, "outside they are what they are; identity is read instead"},
+    {"no_new_privs", no_new_privs},
+    {"seccomp", seccomp_mode},
+    {"setuid_file", setuid_file},
+    {"setuid_mounts", setuid_mounts},
     {"setgroups", setgroups_door},
-    {"unshare_user", unshare_user}, {"clone_user", clone_user}, {"clone3_user", clone3_user},
-    {"other_namespaces", other_namespaces}, {"setns", set_namespace}, {"setns_pidfd", set_namespace_by_pidfd},
+    {"unshare_user", unshare_user},
+    {"clone_user", clone_user},
+    {"clone3_user", clone3_user},
+    {"other_namespaces", other_namespaces},
+    {"setns", set_namespace},
+    {"setns_pidfd", set_namespace_by_pidfd},
 #if defined(__x86_64__)
-    {"int80", foreign_int80}, {"int80_unshare", foreign_int80_unshare}, {"x32", foreign_x32},
+    {"int80", foreign_int80},
+    {"int80_unshare", foreign_int80_unshare},
+    {"x32", foreign_x32},
 #endif
 };
 

@@ -8,8 +8,8 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/timex.h>
 #include <termios.h>
@@ -48,7 +48,9 @@ Seen finit_module_door(const std::string&) { return reaches(::syscall(313, -1, "
 Seen delete_module_door(const std::string&) { return reaches(::syscall(176, "sandbox-probe-no-such-module", O_NONBLOCK), "delete_module"); }
 Seen kexec_door(const std::string&) { return reaches(::syscall(246, 0, 0, 0, 0xffff), "kexec_load(no such flag)"); }
 Seen keyctl_door(const std::string&) { return reaches(::syscall(250, 0 /* GET_KEYRING_ID */, -2, 1), "keyctl"); }
-Seen add_key_door(const std::string&) { return verdict(::syscall(248, "user", "sandbox-probe", "x", 1, -2 /* process keyring */), "add_key"); }
+Seen add_key_door(const std::string&) {
+  return verdict(::syscall(248, "user", "sandbox-probe", "x", 1, -2 /* process keyring */), "add_key");
+}
 Seen request_key_door(const std::string&) { return reaches(::syscall(249, "user", "sandbox-probe", nullptr, -2), "request_key"); }
 Seen proc_keys(const std::string&) {
   return read_text("/proc/keys").empty() ? blocked_text("/proc/keys shows nothing") : open_door("/proc/keys lists keys");
@@ -98,7 +100,8 @@ Seen sysctls(const std::string&) {
     }
     ::closedir(directory);
   }
-  return files == 0 ? blocked_text("/proc/sys is empty") : blocked_text("none of " + std::to_string(files) + " files of /proc/sys opens for writing");
+  return files == 0 ? blocked_text("/proc/sys is empty")
+                    : blocked_text("none of " + std::to_string(files) + " files of /proc/sys opens for writing");
 }
 Seen sysrq(const std::string&) { return opens("/proc/sysrq-trigger", O_WRONLY); }
 Seen core_pattern(const std::string&) { return opens("/proc/sys/kernel/core_pattern", O_WRONLY); }
@@ -164,7 +167,9 @@ Seen reboot_door(const std::string&) {
 Seen swap(const std::string&) { return reaches(::syscall(SYS_swapon, "/nonexistent", 0), "swapon"); }
 Seen accounting(const std::string&) { return reaches(::syscall(SYS_acct, "/nonexistent"), "acct"); }
 Seen quota(const std::string&) { return reaches(::syscall(SYS_quotactl, 0x800007 << 8, "/nonexistent", 0, 0), "quotactl"); }
-Seen personality_door(const std::string&) { return verdict(::syscall(SYS_personality, 0x0040000 /* ADDR_NO_RANDOMIZE */), "personality(ADDR_NO_RANDOMIZE)"); }
+Seen personality_door(const std::string&) {
+  return verdict(::syscall(SYS_personality, 0x0040000 /* ADDR_NO_RANDOMIZE */), "personality(ADDR_NO_RANDOMIZE)");
+}
 Seen io_ports(const std::string&) {
 #if defined(__x86_64__)
   if (outside) return would_be_permitted(17, "CAP_SYS_RAWIO", "iopl");
@@ -187,14 +192,40 @@ Seen terminal_console(const std::string&) {
 }
 
 constexpr Attempt kAttempts[] = {
-    {"bpf", bpf_map}, {"perf", perf}, {"userfaultfd", user_faults}, {"io_uring", io_uring},
-    {"init_module", init_module_door}, {"finit_module", finit_module_door}, {"delete_module", delete_module_door}, {"kexec", kexec_door},
-    {"keyctl", keyctl_door}, {"add_key", add_key_door}, {"request_key", request_key_door}, {"proc_keys", proc_keys},
-    {"kernel_log", log_call}, {"dev_kmsg", log_device}, {"kallsyms", symbols}, {"modules", modules_list}, {"core_memory", core_memory},
-    {"sysctls", sysctls}, {"sysrq", sysrq}, {"core_pattern", core_pattern}, {"sysfs", sysfs}, {"cgroupfs", cgroupfs},
-    {"hostname", host_name}, {"domainname", domain_name}, {"clock", clock_set}, {"adjtimex", clock_adjust},
-    {"devices", host_devices}, {"mknod", make_device},
-    {"reboot", reboot_door}, {"swapon", swap}, {"acct", accounting}, {"quotactl", quota}, {"personality", personality_door}, {"iopl", io_ports},
+    {"bpf", bpf_map},
+    {"perf", perf},
+    {"userfaultfd", user_faults},
+    {"io_uring", io_uring},
+    {"init_module", init_module_door},
+    {"finit_module", finit_module_door},
+    {"delete_module", delete_module_door},
+    {"kexec", kexec_door},
+    {"keyctl", keyctl_door},
+    {"add_key", add_key_door},
+    {"request_key", request_key_door},
+    {"proc_keys", proc_keys},
+    {"kernel_log", log_call},
+    {"dev_kmsg", log_device},
+    {"kallsyms", symbols},
+    {"modules", modules_list},
+    {"core_memory", core_memory},
+    {"sysctls", sysctls},
+    {"sysrq", sysrq},
+    {"core_pattern", core_pattern},
+    {"sysfs", sysfs},
+    {"cgroupfs", cgroupfs},
+    {"hostname", host_name},
+    {"domainname", domain_name},
+    {"clock", clock_set},
+    {"adjtimex", clock_adjust},
+    {"devices", host_devices},
+    {"mknod", make_device},
+    {"reboot", reboot_door},
+    {"swapon", swap},
+    {"acct", accounting},
+    {"quotactl", quota},
+    {"personality", personality_door},
+    {"iopl", io_ports},
     {"tiocsti", terminal_type, Control::never, "it would type into the terminal of whoever runs this"},
     {"tioclinux", terminal_console, Control::never, "it would act on the console of whoever runs this"},
 };

@@ -24,12 +24,12 @@ namespace {
 
 bool own_mounts = false;
 
-constexpr int kPatienceMs = 8000;   ///< for one attempt; `sbx prove` bounds the whole run besides
+constexpr int kPatienceMs = 8000;  ///< for one attempt; `sbx prove` bounds the whole run besides
 
 std::vector<Attempt> all_attempts() {
   std::vector<Attempt> all;
-  for (const auto part : {identity_attempts(), mount_attempts(), kernel_attempts(), agent_attempts(), file_attempts(),
-                          resource_attempts(), network_attempts(), mark_attempts()})
+  for (const auto part : {identity_attempts(), mount_attempts(), kernel_attempts(), agent_attempts(), file_attempts(), resource_attempts(),
+                          network_attempts(), mark_attempts()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }
@@ -83,7 +83,8 @@ Seen finish(const Running& running) {
   int status = 0;
   ::waitpid(running.pid, &status, 0);
   if (size > 0) return {static_cast<Verdict>(line[0] - '0'), std::string(line + 1, static_cast<std::size_t>(size - 1))};
-  if (size == 0 && WIFSIGNALED(status)) return blocked_text("the kernel ended it with signal " + std::to_string(WTERMSIG(status)) + amount_reached());
+  if (size == 0 && WIFSIGNALED(status))
+    return blocked_text("the kernel ended it with signal " + std::to_string(WTERMSIG(status)) + amount_reached());
   return skipped("no answer in time" + amount_reached());
 }
 
@@ -95,7 +96,9 @@ int try_all(const std::vector<std::string>& words) {
       if (word.substr(0, word.find('=')) == attempt.id) return &attempt;
     return static_cast<const Attempt*>(nullptr);
   };
-  const auto argument = [](const std::string& word) { return word.find('=') == word.npos ? std::string() : word.substr(word.find('=') + 1); };
+  const auto argument = [](const std::string& word) {
+    return word.find('=') == word.npos ? std::string() : word.substr(word.find('=') + 1);
+  };
   // Whoever is out of reach does not answer: those are waited for together.
   std::vector<Running> waiting(words.size());
   for (std::size_t i = 0; i < words.size(); ++i)
@@ -146,7 +149,8 @@ int control(const std::vector<std::string>& words) {
     return 69;
   }
   // A place to try things that is nobody's: an own /tmp.
-  if (::mount("control", "/tmp", "tmpfs", 0, "size=64m,mode=1777") != 0) std::fprintf(stderr, "sandbox-probe: own /tmp: %s\n", ::strerror(errno));
+  if (::mount("control", "/tmp", "tmpfs", 0, "size=64m,mode=1777") != 0)
+    std::fprintf(stderr, "sandbox-probe: own /tmp: %s\n", ::strerror(errno));
   const pid_t first = ::fork();
   if (first < 0) return 69;
   if (first > 0) {
@@ -156,7 +160,8 @@ int control(const std::vector<std::string>& words) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 70;
   }
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0) std::fprintf(stderr, "sandbox-probe: own /proc: %s\n", ::strerror(errno));
+  if (::mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
+    std::fprintf(stderr, "sandbox-probe: own /proc: %s\n", ::strerror(errno));
   // Whom attempts on a process aim at: an ordinary one, which has an environment and an open file.
   target = ::fork();
   if (target == 0) {
@@ -184,8 +189,7 @@ int list() {
 int main(int argc, char** argv) {
   for (int fd = 3; fd < 4096; ++fd)
     if (::fcntl(fd, F_GETFD) >= 0) ++probe::inherited_descriptors;
-  probe::reached = static_cast<volatile std::uint64_t*>(
-      ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  probe::reached = static_cast<volatile std::uint64_t*>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   if (probe::reached == MAP_FAILED) return 71;
   const std::vector<std::string> words(argv + (argc > 1 ? 2 : 1), argv + argc);
   const std::string mode = argc > 1 ? argv[1] : "";
@@ -200,6 +204,8 @@ int main(int argc, char** argv) {
   if (mode == "race" && words.size() == 2) return probe::race(words[0], words[1]);
   if (mode == "busy" && words.size() == 1) return probe::busy(std::atoi(words[0].c_str()));
   if (mode == "mark") return probe::leave_marks();
-  std::fprintf(stderr, "usage: sandbox-probe list | try ID[=ARGUMENT]… | control ID[=ARGUMENT]… | beside ID[=ARGUMENT]… | race DIRECTORY OUTSIDE | busy N | mark\n");
+  std::fprintf(stderr,
+               "usage: sandbox-probe list | try ID[=ARGUMENT]… | control ID[=ARGUMENT]… | beside ID[=ARGUMENT]… |\n"
+               "                     race DIRECTORY OUTSIDE | busy N | mark | wait\n");
   return 64;
 }

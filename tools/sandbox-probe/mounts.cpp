@@ -19,9 +19,12 @@ Seen mount_proc(const std::string&) { return verdict(::mount("proc", "/tmp", "pr
 Seen mount_overlay(const std::string&) {
   ::mkdir("/tmp/overlay-upper", 0700);
   ::mkdir("/tmp/overlay-work", 0700);
-  return verdict(::mount("overlay", "/tmp", "overlay", 0, "lowerdir=/usr,upperdir=/tmp/overlay-upper,workdir=/tmp/overlay-work"), "mount(overlay)");
+  return verdict(::mount("overlay", "/tmp", "overlay", 0, "lowerdir=/usr,upperdir=/tmp/overlay-upper,workdir=/tmp/overlay-work"),
+                 "mount(overlay)");
 }
-Seen remount_root(const std::string&) { return verdict(::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_BIND, nullptr), "remount / read-write"); }
+Seen remount_root(const std::string&) {
+  return verdict(::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_BIND, nullptr), "remount / read-write");
+}
 Seen unmount(const std::string&) { return verdict(::umount2("/proc", MNT_DETACH), "umount(/proc)"); }
 Seen pivot_root_door(const std::string&) { return reaches(::syscall(SYS_pivot_root, "/", "/tmp"), "pivot_root"); }
 Seen chroot_door(const std::string&) { return verdict(::chroot("/tmp"), "chroot"); }
@@ -68,10 +71,12 @@ Seen mountinfo_paths(const std::string& argument) {
 }
 
 constexpr Attempt kAttempts[] = {
-    {"mount_tmpfs", mount_tmpfs}, {"mount_bind", mount_bind}, {"mount_proc", mount_proc}, {"mount_overlay", mount_overlay},
-    {"remount_root", remount_root}, {"umount", unmount}, {"pivot_root", pivot_root_door}, {"chroot", chroot_door},
-    {"fsopen", new_fsopen}, {"open_tree", new_open_tree}, {"move_mount", new_move_mount}, {"mount_setattr", new_mount_setattr},
-    {"fspick", new_fspick}, {"fsmount", new_fsmount}, {"masked", masked}, {"mountinfo", mountinfo_paths},
+    {"mount_tmpfs", mount_tmpfs},     {"mount_bind", mount_bind},     {"mount_proc", mount_proc},
+    {"mount_overlay", mount_overlay}, {"remount_root", remount_root}, {"umount", unmount},
+    {"pivot_root", pivot_root_door},  {"chroot", chroot_door},        {"fsopen", new_fsopen},
+    {"open_tree", new_open_tree},     {"move_mount", new_move_mount}, {"mount_setattr", new_mount_setattr},
+    {"fspick", new_fspick},           {"fsmount", new_fsmount},       {"masked", masked},
+    {"mountinfo", mountinfo_paths},
 };
 
 }  // namespace

@@ -31,7 +31,9 @@ Seen vsock(const std::string&) { return socket_door(40, SOCK_STREAM, 0, "vsock s
 Seen crypto(const std::string&) { return socket_door(38, SOCK_SEQPACKET, 0, "AF_ALG socket"); }
 Seen other_families(const std::string&) {
   for (int family = 1; family < 46; ++family) {
-    if (family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == 16 /* NETLINK */ || family == 17 || family == 38 || family == 40) continue;
+    if (family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == 16 /* NETLINK */ || family == 17 || family == 38 ||
+        family == 40)
+      continue;
     for (const int type : {SOCK_STREAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET}) {
       const int fd = ::socket(family, type | SOCK_CLOEXEC, 0);
       if (fd < 0) continue;
@@ -115,7 +117,8 @@ Seen send_udp(const std::string& argument) {
   const std::string text = argument.substr(slash + 1);
   const int fd = ::socket(address.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return blocked("socket");
-  return verdict(::sendto(fd, text.data(), text.size(), 0, reinterpret_cast<sockaddr*>(&address), size), "sendto " + argument.substr(0, slash));
+  return verdict(::sendto(fd, text.data(), text.size(), 0, reinterpret_cast<sockaddr*>(&address), size),
+                 "sendto " + argument.substr(0, slash));
 }
 /// Serves `argument`'s port in a process of its own until the sandbox ends.
 Seen serve(const std::string& argument) {
@@ -170,13 +173,25 @@ Seen abstract_socket(const std::string& argument) {
 Seen sysv_segment(const std::string& argument) {
   if (argument.empty()) return skipped("no segment given");
   const void* at = ::shmat(::atoi(argument.c_str()), nullptr, SHM_RDONLY);
-  return at == reinterpret_cast<void*>(-1) ? blocked("attach a System V segment of the host") : open_door("attached a System V segment of the host");
+  return at == reinterpret_cast<void*>(-1) ? blocked("attach a System V segment of the host")
+                                           : open_door("attached a System V segment of the host");
 }
 
 constexpr Attempt kAttempts[] = {
-    {"raw_socket", raw}, {"raw6_socket", raw6}, {"packet_socket", packet}, {"vsock_socket", vsock}, {"alg_socket", crypto},
-    {"other_families", other_families}, {"netlink_admin", netlink_admin}, {"interfaces", interfaces}, {"tcp", connect_tcp}, {"udp", send_udp},
-    {"serve", serve}, {"own_address", own_address}, {"abstract_socket", abstract_socket}, {"sysv_segment", sysv_segment},
+    {"raw_socket", raw},
+    {"raw6_socket", raw6},
+    {"packet_socket", packet},
+    {"vsock_socket", vsock},
+    {"alg_socket", crypto},
+    {"other_families", other_families},
+    {"netlink_admin", netlink_admin},
+    {"interfaces", interfaces},
+    {"tcp", connect_tcp},
+    {"udp", send_udp},
+    {"serve", serve},
+    {"own_address", own_address},
+    {"abstract_socket", abstract_socket},
+    {"sysv_segment", sysv_segment},
 };
 
 }  // namespace

@@ -25,8 +25,8 @@ struct Seen {
 
 /// How an attempt takes part in a control run.
 enum class Control : std::uint8_t {
-  run,     ///< as inside
-  never,   ///< by design: `why` says what takes its place
+  run,    ///< as inside
+  never,  ///< by design: `why` says what takes its place
 };
 
 struct Attempt {

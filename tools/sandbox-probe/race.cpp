@@ -28,10 +28,10 @@ bool write_file(const std::string& path, const char* text) {
 
 int race(const std::string& directory, const std::string& outside_path) {
   // x is now a directory, now a link out; x/f likewise a file and a link.
-  const std::string places[] = {directory + "/link-absolute", directory + "/link-relative", directory + "/link-magic-root", directory + "/link-magic-agent",
-                                directory + "/link-magic-fd"};
-  const std::string targets[] = {outside_path, "../../../../../../../.." + outside_path, "/proc/self/root" + outside_path, "/proc/1/root" + outside_path,
-                                 "/proc/self/fd/0/../../.." + outside_path};
+  const std::string places[] = {directory + "/link-absolute", directory + "/link-relative", directory + "/link-magic-root",
+                                directory + "/link-magic-agent", directory + "/link-magic-fd"};
+  const std::string targets[] = {outside_path, "../../../../../../../.." + outside_path, "/proc/self/root" + outside_path,
+                                 "/proc/1/root" + outside_path, "/proc/self/fd/0/../../.." + outside_path};
   ::mkdir(directory.c_str(), 0755);
   const std::string x = directory + "/x", file = directory + "/f", link = directory + "/f-link";
   ::mkdir(x.c_str(), 0755);

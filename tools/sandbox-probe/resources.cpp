@@ -38,7 +38,8 @@ Seen held(std::uint64_t count, std::uint64_t limit, const std::string& what) {
 Seen limit_outside(int resource, const char* name, std::uint64_t limit) {
   rlimit now{};
   ::getrlimit(resource, &now);
-  if (now.rlim_cur == RLIM_INFINITY || now.rlim_cur > limit) return open_door(std::string(name) + " of this process is above the limit; the bomb is not run, by design");
+  if (now.rlim_cur == RLIM_INFINITY || now.rlim_cur > limit)
+    return open_door(std::string(name) + " of this process is above the limit; the bomb is not run, by design");
   return blocked_text(std::string("this process has ") + name + " " + std::to_string(now.rlim_cur));
 }
 /// The kernel's choice when memory runs out: this process, not the one that reports.
@@ -97,12 +98,14 @@ bool touch(void* memory) {
   return true;
 }
 Seen memory(const std::string& argument) {
-  return bomb(argument, [](std::uint64_t) { return touch(::mmap(nullptr, kMebibyte, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)); },
-              "bytes of memory");
+  return bomb(
+      argument, [](std::uint64_t) { return touch(::mmap(nullptr, kMebibyte, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)); },
+      "bytes of memory");
 }
 Seen memory_shared(const std::string& argument) {
-  return bomb(argument, [](std::uint64_t) { return touch(::mmap(nullptr, kMebibyte, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)); },
-              "bytes of shared memory");
+  return bomb(
+      argument, [](std::uint64_t) { return touch(::mmap(nullptr, kMebibyte, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)); },
+      "bytes of shared memory");
 }
 bool append_mebibyte(int fd) {
   static char piece[kMebibyte];
@@ -118,7 +121,8 @@ Seen memory_file(const std::string& argument) {
   static int fd;
   fd = static_cast<int>(::syscall(SYS_memfd_create, "sandbox-probe", 1));
   if (fd < 0) return blocked("memfd_create");
-  return bomb(argument, [](std::uint64_t) { return append_mebibyte(fd); }, "bytes of a memfd");
+  return bomb(
+      argument, [](std::uint64_t) { return append_mebibyte(fd); }, "bytes of a memfd");
 }
 Seen memory_tmpfs(const std::string& argument) {
   static int fd;
@@ -126,44 +130,56 @@ Seen memory_tmpfs(const std::string& argument) {
   fd = ::open("/dev/shm/sandbox-probe", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
   if (fd < 0) return blocked("create a file in /dev/shm");
   ::unlink("/dev/shm/sandbox-probe");
-  return bomb(argument, [](std::uint64_t) { return append_mebibyte(fd); }, "bytes of /dev/shm");
+  return bomb(
+      argument, [](std::uint64_t) { return append_mebibyte(fd); }, "bytes of /dev/shm");
 }
 Seen memory_sysv(const std::string& argument) {
-  return bomb(argument, [](std::uint64_t) {
-    const int id = ::shmget(IPC_PRIVATE, kMebibyte, 0600 | IPC_CREAT);
-    if (id < 0) return false;
-    void* at = ::shmat(id, nullptr, 0);
-    ::shmctl(id, IPC_RMID, nullptr);
-    if (at == reinterpret_cast<void*>(-1)) return false;
-    ::memset(at, 1, kMebibyte);
-    return true;
-  }, "bytes of System V memory");
+  return bomb(
+      argument,
+      [](std::uint64_t) {
+        const int id = ::shmget(IPC_PRIVATE, kMebibyte, 0600 | IPC_CREAT);
+        if (id < 0) return false;
+        void* at = ::shmat(id, nullptr, 0);
+        ::shmctl(id, IPC_RMID, nullptr);
+        if (at == reinterpret_cast<void*>(-1)) return false;
+        ::memset(at, 1, kMebibyte);
+        return true;
+      },
+      "bytes of System V memory");
 }
 /// One MiB in kernel buffers: a pipe made large, or socket pairs filled until they block.
 Seen memory_pipes(const std::string& argument) {
-  return bomb(argument, [](std::uint64_t) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return false;
-    ::fcntl(ends[1], F_SETPIPE_SZ, static_cast<int>(kMebibyte));
-    static char piece[65536];
-    std::size_t total = 0;
-    for (ssize_t size; total < kMebibyte && (size = ::write(ends[1], piece, sizeof piece)) > 0;) total += static_cast<std::size_t>(size);
-    return total > 0;
-  }, "bytes of pipes (at most, by their number)");
+  return bomb(
+      argument,
+      [](std::uint64_t) {
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return false;
+        ::fcntl(ends[1], F_SETPIPE_SZ, static_cast<int>(kMebibyte));
+        static char piece[65536];
+        std::size_t total = 0;
+        for (ssize_t size; total < kMebibyte && (size = ::write(ends[1], piece, sizeof piece)) > 0;)
+          total += static_cast<std::size_t>(size);
+        return total > 0;
+      },
+      "bytes of pipes (at most, by their number)");
 }
 Seen memory_sockets(const std::string& argument) {
-  return bomb(argument, [](std::uint64_t) {
-    static char piece[32768];
-    std::size_t total = 0;
-    while (total < kMebibyte) {
-      int ends[2];
-      if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return false;
-      const int wanted = 1 << 20;
-      ::setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &wanted, sizeof wanted);
-      for (ssize_t size; total < kMebibyte && (size = ::write(ends[0], piece, sizeof piece)) > 0;) total += static_cast<std::size_t>(size);
-    }
-    return true;
-  }, "bytes of sockets");
+  return bomb(
+      argument,
+      [](std::uint64_t) {
+        static char piece[32768];
+        std::size_t total = 0;
+        while (total < kMebibyte) {
+          int ends[2];
+          if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) return false;
+          const int wanted = 1 << 20;
+          ::setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &wanted, sizeof wanted);
+          for (ssize_t size; total < kMebibyte && (size = ::write(ends[0], piece, sizeof piece)) > 0;)
+            total += static_cast<std::size_t>(size);
+        }
+        return true;
+      },
+      "bytes of sockets");
 }
 
 Seen inodes(const std::string& argument) {
@@ -261,10 +277,12 @@ Seen cpu(const std::string& argument) {
   }
   rusage used{};
   ::getrusage(RUSAGE_CHILDREN, &used);
-  const std::uint64_t ms = static_cast<std::uint64_t>((used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000);
+  const std::uint64_t ms = static_cast<std::uint64_t>((used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+                                                      (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000);
   // The quota counts in periods of 100 ms: the first may be a full one, and a throttled group may borrow one tick per core.
   const std::uint64_t most = kWallMs * percent / 100 + percent + 30;
-  const std::string text = std::to_string(ms) + " ms of CPU time in " + std::to_string(kWallMs) + " ms at " + std::to_string(percent) + " %";
+  const std::string text =
+      std::to_string(ms) + " ms of CPU time in " + std::to_string(kWallMs) + " ms at " + std::to_string(percent) + " %";
   return ms <= most ? blocked_text(text) : open_door(text);
 }
 
@@ -285,18 +303,37 @@ Seen real_time_io(const std::string&) {
 Seen lock_memory(const std::string& argument) {
   const std::uint64_t limit = limit_of(argument);
   if (outside) return limit_outside(RLIMIT_MEMLOCK, "RLIMIT_MEMLOCK", limit);
-  return bomb(argument, [](std::uint64_t) {
-    void* at = ::mmap(nullptr, kMebibyte, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return at != MAP_FAILED && ::mlock(at, kMebibyte) == 0;
-  }, "bytes of locked memory");
+  return bomb(
+      argument,
+      [](std::uint64_t) {
+        void* at = ::mmap(nullptr, kMebibyte, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return at != MAP_FAILED && ::mlock(at, kMebibyte) == 0;
+      },
+      "bytes of locked memory");
 }
 
 constexpr Attempt kAttempts[] = {
-    {"processes", processes}, {"threads", threads}, {"memory", memory}, {"memory_shared", memory_shared}, {"memory_memfd", memory_file},
-    {"memory_tmpfs", memory_tmpfs}, {"memory_sysv", memory_sysv}, {"memory_pipes", memory_pipes}, {"memory_sockets", memory_sockets},
-    {"memory_locked", lock_memory}, {"inodes", inodes}, {"many_descriptors", descriptors}, {"rlimit", raise_limit}, {"watches", watches},
-    {"message_queues", message_queues}, {"disk", disk}, {"disk_deleted", disk_deleted}, {"cpu", cpu}, {"nice", better_nice},
-    {"realtime", real_time}, {"realtime_io", real_time_io},
+    {"processes", processes},
+    {"threads", threads},
+    {"memory", memory},
+    {"memory_shared", memory_shared},
+    {"memory_memfd", memory_file},
+    {"memory_tmpfs", memory_tmpfs},
+    {"memory_sysv", memory_sysv},
+    {"memory_pipes", memory_pipes},
+    {"memory_sockets", memory_sockets},
+    {"memory_locked", lock_memory},
+    {"inodes", inodes},
+    {"many_descriptors", descriptors},
+    {"rlimit", raise_limit},
+    {"watches", watches},
+    {"message_queues", message_queues},
+    {"disk", disk},
+    {"disk_deleted", disk_deleted},
+    {"cpu", cpu},
+    {"nice", better_nice},
+    {"realtime", real_time},
+    {"realtime_io", real_time_io},
 };
 
 }  // namespace

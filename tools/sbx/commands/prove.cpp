@@ -1,12 +1,12 @@
 #include <sandbox/prove.hpp>
 
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <fcntl.h>
 #include <memory>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "commands/commands.hpp"
 #include "output.hpp"
@@ -95,9 +95,15 @@ Exit code: 0 nothing failed; 1 something failed; 2 the checks could not be run.
       {.names = "--backend", .into = &values->backend, .help = "Whose sandboxes: native", .value = "NAME"},
       {.names = "--full", .into = &values->full, .help = "Every race with 100000 rounds and more"},
       {.names = "--only", .into = &values->only, .help = "Only checks whose id begins so; repeatable", .value = "ID"},
-      {.names = "--report", .into = &values->report, .help = "Writes the report as JSON to FILE", .value = "FILE", .completes = Completes::files},
+      {.names = "--report",
+       .into = &values->report,
+       .help = "Writes the report as JSON to FILE",
+       .value = "FILE",
+       .completes = Completes::files},
       {.names = "--list", .into = &values->list, .help = "Prints the ids of all checks"},
-      {.names = "--without-sandbox", .into = &values->without_sandbox, .help = "Judges the control run instead: shows that the checks can fail"},
+      {.names = "--without-sandbox",
+       .into = &values->without_sandbox,
+       .help = "Judges the control run instead: shows that the checks can fail"},
   };
   command.run = [values](const Common& common) { return prove_host(*values, common); };
   return command;
