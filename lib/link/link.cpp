@@ -158,6 +158,7 @@ Result<bool> Link::wait_erased(bool (*done)(void*), void* context, core::TimePoi
 std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool (*done)(void*), void* context,
                                        core::TimePoint deadline) {
   Impl& impl = *impl_;
+  if (impl.attention == 0) disarm();  // the reactor would wake up for every byte that comes
   auto wakeup = impl.reactor.wakeup();
   if (!wakeup) return Result<bool>(std::move(wakeup).error());
   impl.wakeup.emplace(*std::move(wakeup));
@@ -240,7 +241,12 @@ void Link::arm() {
       });
     }
   }
-  if (!wants_read && !wants_write) return disarm();
+  if (!wants_read && !wants_write) {
+    // Mostly another asynchronous operation follows soon, and registering costs more system calls than the operation. What
+    // is armed stays until bytes come that nobody wants, or a blocking caller.
+    if (alive && impl.read_armed) return;
+    return disarm();
+  }
   if (!impl.descriptor) impl.descriptor.emplace(impl.reactor.context(), impl.stream->fd());
   if (wants_read && !impl.read_armed && impl.stream->pending()) {
     impl.read_armed = true;
@@ -268,7 +274,10 @@ void Link::on_reactor(bool readable) {
   Impl& impl = *impl_;
   (readable ? impl.read_armed : impl.write_armed) = false;
   // A blocking caller reads and writes faster than we do; it arms us again when it leaves.
-  if (!impl.waiters.empty()) return;
+  if (!impl.waiters.empty()) {
+    if (impl.attention == 0) disarm();
+    return;
+  }
   if (readable && impl.attention > 0 && !impl.error) impl.read_now();
   impl.send_output();
   if (impl.error) let_go();

@@ -198,7 +198,7 @@ struct Link::Impl final : session::SessionHandler {
   bool woken = false;                ///< and was woken already
 
   std::uint64_t attention = 0;
-  std::optional<stream_descriptor> descriptor;  ///< registered only while needed: epoll would report every byte otherwise
+  std::optional<stream_descriptor> descriptor;  ///< registered while needed and shortly after: epoll would report every byte otherwise
   bool read_armed = false;
   bool write_armed = false;
   std::optional<boost::asio::steady_timer> timer;
