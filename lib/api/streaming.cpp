@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include <boost/asio/post.hpp>
+
 #include "api/arguments.hpp"
 #include "api/extract.hpp"
 
@@ -69,7 +71,19 @@ void FileReader::State::on_data(Channel channel, ByteView data, bool) {
   if (channel != Channel::out) return session().consumed(stream(), channel, data.size());
   arrived.insert(arrived.end(), data.begin(), data.end());
   total += data.size();
-  changed();
+  // Whoever waits on the reactor gets all that it reads in one go: a piece per frame would be a wake-up per frame.
+  if (awaited() && !std::exchange(tells, true)) {
+    boost::asio::post(box().reactor().context(), [weak = weak_from_this()] {
+      if (const auto self = std::static_pointer_cast<State>(weak.lock())) self->tell();
+    });
+  }
+}
+
+void FileReader::State::tell() {
+  link().with([&](session::Session&) {
+    tells = false;
+    changed();
+  });
 }
 
 void FileReader::State::ended() {

@@ -22,11 +22,14 @@ struct FileReader::State final : api::Ongoing {
 
   void on_data(session::Channel channel, ByteView data, bool fin) override;
   void ended() override;
+  /// Something arrived. On the reactor, not under the lock.
+  void tell();
   /// What arrived; empty at the end.
   std::optional<Result<Bytes>> poll_bytes();
 
   const bool is_tar;
   Bytes arrived;
+  bool tells = false;  ///< tell() is on its way
   std::uint64_t total = 0;
   std::optional<Error> broken;  ///< the agent's account of itself does not hold
 };
