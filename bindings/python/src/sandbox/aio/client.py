@@ -165,7 +165,7 @@ class Client(RootBase):
         )
 
     async def close(self) -> None:
-        """Ends the connections; sandboxes that were left go on under their ttl. Idempotent."""
+        """Later calls fail with FailedPreconditionError; sandboxes keep their sessions until they are closed. Idempotent."""
         await finish(Pending(_abi.client_close_start(self._handle.ptr), _results.nothing))
         self._closed = True
 

@@ -160,7 +160,7 @@ class Client(RootBase):
         )
 
     def close(self) -> None:
-        """Ends the connections; sandboxes that were left go on under their ttl. Idempotent."""
+        """Later calls fail with FailedPreconditionError; sandboxes keep their sessions until they are closed. Idempotent."""
         finish(Pending(_abi.client_close_start(self._handle.ptr), _results.nothing))
         self._closed = True
 
