@@ -38,6 +38,8 @@ class Instance {
   virtual Result<void> destroy() = 0;
   virtual Result<SandboxStats> stats() = 0;
   virtual Result<void> pause() = 0;
+  /// The same for something that is done at once: should this process die meanwhile, the sandbox goes on by itself.
+  virtual Result<void> pause_briefly() { return pause(); }
   virtual Result<void> resume() = 0;
   /// A TCP connection to the sandbox's loopback port, made inside its network namespace. Errors: unavailable (refused).
   virtual Result<core::UniqueFd> connect(std::uint16_t port, core::TimePoint deadline) = 0;

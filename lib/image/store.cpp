@@ -134,6 +134,11 @@ class StoreLock {
       if (errno != EINTR) return Error::from_errno(errno, "image.lock");
     return StoreLock(std::move(fd));
   }
+  StoreLock(StoreLock&&) = default;
+  /// By name, not by closing: a child that this process is about to execute (a launcher) may have a copy for a moment.
+  ~StoreLock() {
+    if (fd_) ::flock(fd_.get(), LOCK_UN);
+  }
 
  private:
   explicit StoreLock(UniqueFd fd) : fd_(std::move(fd)) {}
@@ -187,6 +192,11 @@ struct Compressor {
 
 /// A shared flock on a layer: whoever removes layers asks for the exclusive one.
 struct LayerPin {
+  LayerPin() = default;
+  LayerPin(const LayerPin&) = delete;
+  ~LayerPin() {
+    if (directory) ::flock(directory.get(), LOCK_UN);  // as for StoreLock
+  }
   UniqueFd directory;
 };
 

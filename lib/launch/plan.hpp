@@ -34,7 +34,7 @@ enum class Kind : std::uint8_t {
   destroy = 5,     ///< Target; empty, when everything is gone. Also for a sandbox that ended by itself
   outcome = 6,     ///< Target; Outcome, once the sandbox has ended
   stats = 7,       ///< Target; Stats
-  freeze = 8,      ///< Target; empty
+  freeze = 8,      ///< Freeze; empty
   thaw = 9,        ///< Target; empty
   connect = 10,    ///< Port; empty + [socket]
   listening = 11,  ///< Port; Listening
@@ -182,6 +182,12 @@ struct Created {
 struct Target {
   std::uint64_t id = 0;
   SANDBOX_FIELDS(SANDBOX_FIELD(1, id))
+};
+
+struct Freeze {
+  std::uint64_t id = 0;
+  bool briefly = false;                  ///< for something the asker does at once: should it die meanwhile, the sandbox goes on
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, id) SANDBOX_FIELD(2, briefly))
 };
 
 struct Port {

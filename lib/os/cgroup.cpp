@@ -95,18 +95,40 @@ std::uint64_t keyed(std::string_view text, std::string_view key) {
   return 0;
 }
 
-/// Removes a dead launcher's directory and the cgroups in it.
-void sweep(int sandbox_directory, const std::string& name) {
+/// Removes a dead launcher's directory and the cgroups in it. False: something in it has not ended yet.
+bool sweep(int sandbox_directory, const std::string& name) {
   core::UniqueFd directory(::openat(sandbox_directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!directory) return;
-  if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) return;  // its launcher lives
+  if (!directory) return true;
+  if (::flock(directory.get(), LOCK_EX | LOCK_NB) != 0) return true;  // its launcher lives
   auto names = beneath::list(directory.get(), ".");
   if (names) {
-    for (const std::string& inner : *names) ::unlinkat(directory.get(), inner.c_str(), AT_REMOVEDIR);
+    for (const std::string& inner : *names) {
+      if (::unlinkat(directory.get(), inner.c_str(), AT_REMOVEDIR) == 0 || errno != EBUSY) continue;
+      // Its processes were killed with their launcher. What was frozen then (v1) dies only when it goes on.
+      write_file(directory.get(), (inner + "/cgroup.kill").c_str(), "1");
+      write_file(directory.get(), (inner + "/cgroup.freeze").c_str(), "0");
+      write_file(directory.get(), (inner + "/freezer.state").c_str(), "THAWED");
+    }
   } else {
     names.error().ignore("swept by the next launcher");
   }
-  ::unlinkat(sandbox_directory, name.c_str(), AT_REMOVEDIR);
+  return ::unlinkat(sandbox_directory, name.c_str(), AT_REMOVEDIR) == 0 || (errno != EBUSY && errno != ENOTEMPTY);
+}
+
+/// sweep() of everything in a directory "sandbox".
+bool sweep_all(int sandbox_directory) {
+  auto names = beneath::list(sandbox_directory, ".");
+  if (!names) {
+    names.error().ignore("nothing to sweep then");
+    return true;
+  }
+  bool done = true;
+  for (const std::string& other : *names) {
+    struct stat info {};
+    if (::fstatat(sandbox_directory, other.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode))
+      done = sweep(sandbox_directory, other) && done;
+  }
+  return done;
 }
 
 }  // namespace
@@ -172,15 +194,7 @@ int make_own(int parent, const std::string& name, bool lock, bool v2, const std:
     if (v2 && !enable.empty()) {
       if (const int error = write_file(sandbox.get(), "cgroup.subtree_control", enable); error != 0) return error;
     }
-    if (auto names = beneath::list(sandbox.get(), ".")) {
-      for (const std::string& other : *names) {
-        struct stat info {};
-        if (::fstatat(sandbox.get(), other.c_str(), &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode))
-          sweep(sandbox.get(), other);
-      }
-    } else {
-      names.error().ignore("nothing to sweep then");
-    }
+    sweep_all(sandbox.get());  // again later: CgroupTree::sweep_dead()
     if (::mkdirat(sandbox.get(), name.c_str(), 0755) != 0 && errno != EEXIST) {
       if (errno == ENOENT || errno == ENODEV) continue;
       return errno;
@@ -308,6 +322,15 @@ const std::string& CgroupTree::reason(Controller controller) const noexcept {
   for (const auto& [controllers, why] : reasons_)
     if (controllers & bit(controller)) return why;
   return no_reason_;
+}
+
+bool CgroupTree::sweep_dead() {
+  bool done = true;
+  for (const Place& place : hierarchies_) {
+    const core::UniqueFd sandbox(::openat(place.parent.get(), "sandbox", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (sandbox) done = sweep_all(sandbox.get()) && done;
+  }
+  return done;
 }
 
 Result<CgroupSet> CgroupTree::make() {

@@ -98,6 +98,9 @@ class CgroupTree {
   /// Why `controller` is not there, one line.
   const std::string& reason(Controller controller) const noexcept;
   Result<CgroupSet> make();
+  /// Removes cgroups that launchers left which were killed. open() does so once; their processes may take a moment longer
+  /// to die. True: nothing is left to remove.
+  bool sweep_dead();
 
  private:
   friend class CgroupSet;

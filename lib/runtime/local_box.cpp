@@ -92,7 +92,7 @@ Result<TemplateInfo> LocalBox::save_template(std::string label) {
   const auto alive = instance();
   if (!alive || phase() != Phase::live) return gone();
   const bool was_paused = paused_.load();
-  if (!was_paused) SANDBOX_CHECK(alive->pause());
+  if (!was_paused) SANDBOX_CHECK(alive->pause_briefly());
   SANDBOX_SYNC_POINT("template.paused");
   auto saved = [&]() -> Result<TemplateInfo> {
     SANDBOX_TRY(backend::Instance::Writable writable, alive->writable());

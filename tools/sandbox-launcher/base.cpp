@@ -133,7 +133,7 @@ Result<Base> Base::enter() {
     if (::mkdir((std::string("attached/") + name).c_str(), 0755) != 0) return Error::from_errno(errno, kStep, "attached");
   UniqueFd nothing(::open("nothing", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444));
   if (!nothing) return Error::from_errno(errno, kStep, "nothing");
-  if (os::raw::call(SYS_pivot_root, ".", "host") < 0) return Error::from_errno(EINVAL, kStep, "pivot_root");
+  if (const long r = os::raw::call(SYS_pivot_root, ".", "host"); r < 0) return Error::from_errno(static_cast<int>(-r), kStep, "pivot_root");
   if (::chdir("/") != 0) return Error::from_errno(errno, kStep, "/");
   SANDBOX_CHECK(attach(proc.get(), AT_FDCWD, "/proc"));
   if (::umount2("/host", MNT_DETACH) != 0) return Error::from_errno(errno, kStep, "host");

@@ -143,6 +143,11 @@ bool Server::lose_control() {
     sandbox->waiting_outcome.clear();
     sandbox->waiting_destroy.clear();
     if (!sandbox->committed) uncommitted.push_back(sandbox.get());
+    // What its owner did not ask to stand still goes on.
+    if (sandbox->committed && sandbox->frozen_briefly && !sandbox->ended) {
+      sandbox->frozen = sandbox->frozen_briefly = false;
+      if (auto thawed = sandbox->cgroups.set_frozen(false); !thawed) thawed.error().ignore("the next owner sees it frozen");
+    }
   }
   for (Sandbox* sandbox : uncommitted) doom(*sandbox);
   recipes_.clear();

@@ -34,6 +34,10 @@ constexpr std::uint64_t connection_key(std::uint64_t id) { return id << 2 | 2; }
 /// How long nobody must have asked for anything before the backlogs are filled up: an idle launcher's work must not
 /// compete with an agent that is starting.
 constexpr std::uint64_t kQuietNs = 3'000'000;
+/// How often, and for how long from the start, cgroups of launchers that were killed are looked at: what ran in them may
+/// take a while to die.
+constexpr int kSweepMs = 10;
+constexpr std::uint64_t kSweepNs = 5'000'000'000;
 
 std::uint64_t now_ns() {
   timespec now;
@@ -115,10 +119,17 @@ bool Server::watch(int fd, std::uint64_t key, std::uint32_t events) {
   return ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-int Server::run() {
+Result<void> Server::begin() {
   epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
-  self_ = UniqueFd(os::pidfd_open(::getpid()));
-  if (!epoll_ || self_.get() < 0 || !watch(control_, kControlKey, EPOLLIN)) return 70;
+  if (!epoll_) return Error::from_errno(errno, "native.launcher", "epoll_create1");
+  const int self = os::pidfd_open(::getpid());
+  if (self < 0) return Error::from_errno(-self, "native.launcher", "pidfd_open");
+  self_ = UniqueFd(self);
+  if (!watch(control_, kControlKey, EPOLLIN)) return Error::from_errno(errno, "native.launcher", "epoll_ctl");
+  return {};
+}
+
+int Server::run() {
   bool open = true;
   while (open) {
     epoll_event events[32];
@@ -126,7 +137,7 @@ int Server::run() {
     for (int i = 0; i < count && open; ++i) {
       const std::uint64_t key = events[i].data.u64;
       if (key == kControlKey) {
-        if (control_ >= 0 && !handle_packet()) open = lose_control();
+        if (control_ >= 0 && (!handle_packet() || broken_)) open = lose_control();
       } else if (key == kRendezvousKey) {
         on_rendezvous();
         open = control_ >= 0 || orphan_deadline_ns_ != 0;
@@ -156,7 +167,10 @@ int Server::run() {
         if (current->second.deadline_ms && now_ns() / 1000000 >= current->second.deadline_ms)
           settle_connection(current->first, Error(ErrorCode::deadline_exceeded, "the connection was not answered in time").with_operation("net.connect"));
       }
-      if (now_ns() - last_request_ns_ >= kQuietNs) refill();
+      if (now_ns() - last_request_ns_ >= kQuietNs) {
+        refill();
+        if (sweep_until_ns_ != 0 && (cgroups_->sweep_dead() || now_ns() >= sweep_until_ns_)) sweep_until_ns_ = 0;
+      }
     }
     if (orphan_deadline_ns_ != 0 && now_ns() >= orphan_deadline_ns_) open = false;
   }
@@ -174,7 +188,8 @@ int Server::timeout_ms() const {
   const bool wants = greeted_ && (spare_networks_.size() < options_.namespace_backlog ||
                                      (cgroups_->usable() && spare_cgroups_.size() < options_.cgroup_backlog));
   if (wants) return now_ns() - last_request_ns_ >= kQuietNs ? 0 : 3;
-  return used_slots_.empty() ? -1 : 3;
+  if (!used_slots_.empty()) return 3;
+  return sweep_until_ns_ != 0 ? kSweepMs : -1;
 }
 
 /// One more spare at a time, so that a request never waits for more than one.
@@ -230,20 +245,29 @@ bool Server::handle_packet() {
   return true;
 }
 
-void Server::reply(std::uint64_t number, std::string body, std::span<const int> fds) {
-  if (number == 0 || control_ < 0) return;
+bool Server::reply(std::uint64_t number, std::string body, std::span<const int> fds) {
+  if (number == 0 || control_ < 0) return true;
   launch::Reply message;
   message.number = number;
   message.body = std::move(body);
   const std::string bytes = protocol::encode(message);
-  os::send_packet(control_, as_bytes(bytes), fds).ignore("a peer that is gone shows as end of stream");
+  auto sent = os::send_packet(control_, as_bytes(bytes), fds);
+  if (sent) return true;
+  // A peer that is gone shows as end of stream. Otherwise it must not wait for what will never come.
+  if (sent.error().code() != ErrorCode::unavailable) reply_error(number, sent.error());
+  sent.error().ignore("told, or nobody is there");
+  return false;
 }
 
 void Server::reply_error(std::uint64_t number, const Error& error) {
   error.ignore("it goes to whoever asked");
   if (number == 0 || control_ < 0) return;
   const std::string bytes = protocol::encode(launch::failure(number, error));
-  os::send_packet(control_, as_bytes(bytes)).ignore("a peer that is gone shows as end of stream");
+  auto sent = os::send_packet(control_, as_bytes(bytes));
+  if (sent) return;
+  // Whoever waits for a word that cannot be sent is better off with the end of this connection.
+  if (sent.error().code() != ErrorCode::unavailable) broken_ = true;
+  sent.error().ignore("a peer that is gone shows as end of stream");
 }
 
 Result<Server::Sandbox*> Server::find(std::uint64_t id) {
@@ -279,6 +303,7 @@ Result<void> Server::configure(const launch::Request& request, std::vector<Uniqu
     char name[64];
     std::snprintf(name, sizeof name, "%d-%llx", ::getpid(), static_cast<unsigned long long>(now_ns()));
     cgroups_ = os::CgroupTree::open(name);
+    sweep_until_ns_ = now_ns() + kSweepNs;
   }
   landlock_abi_ = std::min(os::landlock::abi_version(), 6);
   answer.landlock_abi = static_cast<std::uint32_t>(landlock_abi_);
@@ -438,8 +463,9 @@ Result<void> Server::create(const launch::Request& request, std::vector<UniqueFd
   }
   SANDBOX_SYNC_POINT("launcher.before_reply");
   const int fds[] = {stream.get(), sandbox->pidfd.get()};
-  reply(request.number, protocol::encode(created), fds);
+  const bool told = reply(request.number, protocol::encode(created), fds);
   sandboxes_.emplace(sandbox->id, std::move(sandbox));
+  if (!told) doom(*sandboxes_.at(created.id));  // nobody knows of it
   SANDBOX_SYNC_POINT("launcher.created");
   return {};
 }
@@ -523,7 +549,10 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   }
   if (pid < 0) return Error::from_errno(static_cast<int>(-pid), "native.clone");
   sandbox.pid = static_cast<int>(pid);
-  SANDBOX_TRY(sandbox.pidfd, keep(UniqueFd(pidfd)));
+  sandbox.pidfd = UniqueFd(pidfd);  // whatever fails from here on, create() can end it
+  const int high = ::fcntl(pidfd, F_DUPFD_CLOEXEC, kFirstKeptFd);
+  if (high < 0) return Error::from_errno(errno, "native.fds", "pidfd");
+  sandbox.pidfd = UniqueFd(high);
   // With the child's others: kept for the sandbox's life, a hundred of them would fill the numbers a child may copy.
   for (UniqueFd& join : sandbox.cgroups.take_joins()) slot->fds.push_back(std::move(join));
   mark();
@@ -532,7 +561,8 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   SANDBOX_CHECK(hand_over(sandbox, *slot, *recipe));
   SANDBOX_SYNC_POINT("launcher.before_go");
   slot->state.go.store(1, std::memory_order_release);
-  os::raw::call(SYS_futex, &slot->state.go, FUTEX_WAKE_PRIVATE, 1);
+  if (const long r = os::raw::call(SYS_futex, &slot->state.go, FUTEX_WAKE_PRIVATE, 1); r < 0)
+    return Error::from_errno(static_cast<int>(-r), "native.launch", "futex");
   mark();
   SANDBOX_SYNC_POINT("launcher.went");
   if (!watch(sandbox.pidfd.get(), exit_key(sandbox.id), EPOLLIN)) return Error::from_errno(errno, "native.launch", "epoll");
@@ -734,11 +764,12 @@ Result<void> Server::stats(const launch::Request& request, std::vector<UniqueFd>
 }
 
 Result<void> Server::freeze(const launch::Request& request, std::vector<UniqueFd>&) {
-  SANDBOX_TRY(auto target, protocol::decode<launch::Target>(as_bytes(request.body)));
+  SANDBOX_TRY(auto target, protocol::decode<launch::Freeze>(as_bytes(request.body)));
   SANDBOX_TRY(Sandbox * sandbox, find(target.id));
   if (sandbox->ended) return ended();
   if (!sandbox->cgroups) return Error(ErrorCode::failed_precondition, "pausing needs cgroups, and this host gives us none").with_operation("native.cgroup");
   sandbox->frozen = true;
+  sandbox->frozen_briefly = target.briefly;
   SANDBOX_CHECK(sandbox->cgroups.set_frozen(true));
   SANDBOX_SYNC_POINT("launcher.frozen");
   reply(request.number, {});
@@ -752,7 +783,7 @@ Result<void> Server::thaw(const launch::Request& request, std::vector<UniqueFd>&
   if (!sandbox->cgroups) return Error(ErrorCode::failed_precondition, "pausing needs cgroups, and this host gives us none").with_operation("native.cgroup");
   SANDBOX_SYNC_POINT("launcher.before_thaw");
   SANDBOX_CHECK(sandbox->cgroups.set_frozen(false));
-  sandbox->frozen = false;
+  sandbox->frozen = sandbox->frozen_briefly = false;
   reply(request.number, {});
   return {};
 }

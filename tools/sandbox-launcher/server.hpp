@@ -25,6 +25,8 @@ class Server {
  public:
   /// `control` is the socket to the backend, which must stay open for the server's life.
   Server(int control, Base base) : control_(control), base_(std::move(base)) {}
+  /// Before run().
+  Result<void> begin();
   /// Until the control socket ends or its peer breaks the rules; then everything made is taken away. Once told to persist,
   /// committed sandboxes live on and the next control connection is awaited (lose_control()).
   /// Returns the process's exit code.
@@ -53,6 +55,7 @@ class Server {
     Slot* slot = nullptr;
     std::uint64_t slot_generation = 0;
     bool ended = false, frozen = false, doomed = false;
+    bool frozen_briefly = false;       ///< goes on when the control connection ends
     launch::Outcome outcome;           ///< valid when ended
     std::vector<std::uint64_t> waiting_outcome, waiting_destroy;  ///< request numbers
   };
@@ -103,7 +106,8 @@ class Server {
   void tidy_slots();
   bool refill();
   int timeout_ms() const;
-  void reply(std::uint64_t number, std::string body, std::span<const int> fds = {});
+  /// False: it could not be sent, and the peer was told that instead.
+  bool reply(std::uint64_t number, std::string body, std::span<const int> fds = {});
   void reply_error(std::uint64_t number, const Error& error);
   bool watch(int fd, std::uint64_t key, std::uint32_t events);
   void shut_down();
@@ -135,6 +139,7 @@ class Server {
   std::vector<Slot*> free_slots_, used_slots_;
   std::uint64_t next_id_ = 0, next_connection_ = 0;
   std::uint64_t last_request_ns_ = 0;
+  std::uint64_t sweep_until_ns_ = 0;          ///< 0: no cgroup of a dead launcher is left
   bool broken_ = false;
 };
 

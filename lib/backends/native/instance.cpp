@@ -121,10 +121,15 @@ Result<SandboxStats> NativeInstance::stats() {
   return stats;
 }
 
-Result<void> NativeInstance::pause() {
+Result<void> NativeInstance::freeze(bool briefly) {
+  launch::Freeze request;
+  request.id = id_;
+  request.briefly = briefly;
   std::lock_guard lock(mutex_);
   paused_ = true;
-  return simple(launch::Kind::freeze);
+  SANDBOX_TRY(auto answer, launcher_->call(launch::Kind::freeze, protocol::encode(request), soon()));
+  (void)answer;
+  return {};
 }
 
 Result<void> NativeInstance::resume() {

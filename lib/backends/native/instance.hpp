@@ -26,7 +26,8 @@ class NativeInstance final : public backend::Instance {
   Result<void> verify(const protocol::Facts& facts) const override { return expected_->verify(facts); }
   Result<void> destroy() override;
   Result<SandboxStats> stats() override;
-  Result<void> pause() override;
+  Result<void> pause() override { return freeze(false); }
+  Result<void> pause_briefly() override { return freeze(true); }
   Result<void> resume() override;
   Result<core::UniqueFd> connect(std::uint16_t port, core::TimePoint deadline) override;
   Result<bool> listening(std::uint16_t port) override;
@@ -45,6 +46,7 @@ class NativeInstance final : public backend::Instance {
   Result<launch::Outcome> ended();
   std::string target() const;
   Result<void> simple(launch::Kind kind);
+  Result<void> freeze(bool briefly);
 
   const std::shared_ptr<Launcher> launcher_;
   const std::shared_ptr<const Expectation> expected_;

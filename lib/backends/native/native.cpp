@@ -243,6 +243,8 @@ class NativeBackend final : public backend::Backend {
       launchers.swap(launchers_);
     }
     for (const auto& launcher : launchers) launcher->close(soon());
+    // Launchers that were killed left the files of their sockets.
+    if (rendezvous_) rendezvous_->callers().clear();
     rendezvous_.reset();
     return {};
   }
