@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/personality.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -332,7 +333,7 @@ void Tracer::resume(const Stop& stop) {
 }
 
 void Tracer::fail_call(const Stop& stop, int number) {
-  skip_call(stop.task);
+  if (stop.call != SYS_close) skip_call(stop.task);
   tasks_[stop.task].fail_with = number;
 }
 
@@ -396,12 +397,13 @@ void Tracer::detach() {
     return found != planted.end() && std::find(found->second.planted.begin(), found->second.planted.end(), at) != found->second.planted.end();
   };
   for (const auto end = Clock::now() + std::chrono::seconds(5); !tasks_.empty() && Clock::now() < end;) {
-    std::vector<pid_t> stopped;
+    std::vector<pid_t> stopped, gone;
     for (auto& [task, entry] : tasks_) {
       if (entry.stopped) stopped.push_back(task);
-      else trace(PTRACE_INTERRUPT, task, nullptr, nullptr);
+      else if (trace(PTRACE_INTERRUPT, task, nullptr, nullptr) != 0 && errno == ESRCH) gone.push_back(task);
     }
     for (const pid_t task : stopped) let_go(task, 0);
+    for (const pid_t task : gone) forget(task);  // let go of before its parent's event named it, or dead
     int status = 0;
     const pid_t task = ::waitpid(-1, &status, __WALL | WNOHANG);
     if (task <= 0) {

@@ -53,7 +53,7 @@ class Tracer {
   /// The next thing of interest, nothing at the deadline. The task stays stopped until resume().
   std::optional<Stop> next(Clock::time_point deadline);
   void resume(const Stop& stop);
-  /// At a stop of kind call: the call does not happen and returns -`number`.
+  /// At a stop of kind call: it returns -`number` and does not happen; only close(2) does, as the kernel's does when it fails.
   void fail_call(const Stop& stop, int number);
 
   /// Living traced processes of that program, oldest first; "NAME+" as above.

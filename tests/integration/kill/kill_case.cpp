@@ -16,6 +16,8 @@
 #include <sstream>
 #include <thread>
 
+#include <sandbox/client.hpp>
+
 #include "support/ledger.hpp"
 #include "support/live_runtime.hpp"
 #include "support/tracer.hpp"
@@ -33,6 +35,11 @@ constexpr auto kStory = 40s;
 /// For the host to be clean after the last process of ours.
 constexpr auto kClean = 5s;
 
+/// For a daemon to serve or to give up.
+constexpr auto kStarting = 10s;
+/// How often a traced story that says nothing is looked at.
+constexpr auto kLook = 50ms;
+
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string contents(const std::string& path) {
@@ -43,14 +50,46 @@ std::string contents(const std::string& path) {
 /// What may be told to somebody whose sandbox, launcher or daemon was killed.
 bool is_honest(const std::string& code) { return code == "unavailable"; }
 
+bool only_cgroups(const std::string& difference) {
+  std::istringstream lines(difference);
+  for (std::string line; std::getline(lines, line);)
+    if (!line.starts_with("+ cgroup ")) return false;
+  return true;
+}
+
+/// Where every thread of a process and its children is, for whoever has to find out why it hangs.
+std::string whereabouts(pid_t process) {
+  std::string text;
+  const auto tell = [&](const fs::path& task) {
+    text += "\n    " + task.string();
+    for (const char* file : {"comm", "wchan", "syscall"}) {
+      const std::string words = contents(task / file);
+      text += " " + words.substr(0, words.find('\n'));
+    }
+    std::ifstream status(task / "status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("State:") || line.starts_with("TracerPid:")) text += " " + line;
+  };
+  std::error_code error;
+  auto family = descendants(process);
+  family.emplace(process, "");
+  for (const auto& [pid, comm] : family)
+    for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(pid) + "/task", error)) tell(task.path());
+  return text;
+}
+
 class Run {
  public:
   explicit Run(const KillCase& what) : what_(what), before_(Ledger::take()) {}
 
   KillOutcome go() {
     if (what_.mode == "adopt") prelude();
-    if (problems_.empty()) kill_at_point();
-    if (killed_) aftermath();
+    if (serves()) {
+      kill_in_daemon();
+    } else {
+      if (problems_.empty()) kill_at_point();
+      if (killed_) aftermath();
+    }
     settle("afterwards");
     files();
     return {killed_ ? "killed" : reached_ ? "nobody there" : "not reached", problems_};
@@ -89,6 +128,7 @@ class Run {
       if (ended == pid) return status;
       if (ended <= 0) std::this_thread::sleep_for(1ms);  // polling interval
     }
+    problem("hangs:" + whereabouts(pid));
     ::kill(pid, SIGKILL);
     return std::nullopt;
   }
@@ -119,6 +159,85 @@ class Run {
     return words;
   }
 
+  bool serves() const { return what_.mode == "daemon"; }
+
+  /// Settings of a daemon with one sandbox kept ready; what to start it with.
+  std::vector<std::string> daemon() const {
+    const std::string directory = state_.path();
+    std::ofstream config(directory + "/config.toml");
+    config << "[server]\nsocket = \"" << directory << "/d.sock\"\ndata_dir = \"" << directory << "/s\"\n"
+           << "[limits]\nmax_sandboxes = 20\ncreate_rate_limit = 0\n";
+    return {helper("sandboxd"), "--config", directory + "/config.toml"};
+  }
+
+  /// A daemon that is asked to end its sandboxes and itself.
+  void stop(pid_t daemon) {
+    ::kill(daemon, SIGINT);
+    const auto status = wait_for(daemon);
+    if (status && *status != 0) problem("the daemon stops with status " + std::to_string(*status) + ": " + contents(output("daemon")));
+  }
+
+  void kill_in_daemon() {
+    Tracer tracer({"sandboxd", "sandbox-launcher", "sandbox-agent"});
+    tracer.break_at(base_name(what_.program), what_.addresses);
+    pid_t main = tracer.start(daemon(), output("daemon"));
+    pid_t client = start({story_program(), "daemon", "unix://" + state_.path() + "/d.sock"}, output("story"));
+    std::optional<int> told;
+    for (const auto end = Tracer::Clock::now() + kStory; !killed_;) {
+      const auto stop = tracer.next(end);
+      if (!stop) {
+        problem("hangs before anybody was killed: " + contents(output("story")) + contents(output("daemon")));
+        break;
+      }
+      if (stop->why == Tracer::Why::ended) {
+        if (stop->process == client) {
+          told = stop->status;
+          ::kill(main, SIGINT);
+        }
+        if (stop->process == main) break;
+        continue;
+      }
+      reached_ = true;
+      if (const auto victim = choose(tracer, *stop, main)) {
+        killed_ = true;
+        main_killed_ = *victim == main;
+        tracer.kill(*victim);
+        break;
+      }
+      tracer.resume(*stop);
+    }
+    tracer.detach();
+    // A daemon that cannot start says so and ends; its supervisor starts it again, as after a kill.
+    const bool restart = main_killed_ || (killed_ && ended_within(main, kStarting));
+    if (restart) main = start(daemon(), output("daemon"));
+    if (!told && killed_) told = wait_for(client);
+    if (!told) ::kill(client, SIGKILL), wait_for(client);
+    else if (*told != 0) problem("the story ends with status " + std::to_string(*told) + ": " + contents(output("story")));
+    if (restart) await_daemon();
+    if (killed_) stop(main);
+    check_lines("story");
+  }
+
+  /// Whether a daemon that lost a launcher while it started gave up. One that serves does not.
+  bool ended_within(pid_t daemon, std::chrono::milliseconds patience) {
+    for (const auto end = std::chrono::steady_clock::now() + patience; std::chrono::steady_clock::now() < end;) {
+      if (::waitpid(daemon, nullptr, WNOHANG) == daemon) return true;
+      if (contents(output("daemon")).find("listening") != std::string::npos) return false;
+      std::this_thread::sleep_for(1ms);  // polling interval
+    }
+    return false;
+  }
+
+  /// Until the new daemon has taken over what there is and listens: a signal before would end it half-way.
+  void await_daemon() {
+    for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;) {
+      if (auto client = Client::connect("unix://" + state_.path() + "/d.sock")) return;
+      else client.error().ignore("not up yet");
+      std::this_thread::sleep_for(2ms);  // polling interval
+    }
+    problem("no daemon: " + contents(output("daemon")));
+  }
+
   void kill_at_point() {
     Tracer tracer({base_name(story_program()), "sandbox-launcher", "sandbox-agent"});
     tracer.break_at(base_name(what_.program), what_.addresses);
@@ -126,7 +245,11 @@ class Run {
     const auto end = Tracer::Clock::now() + kStory;
     bool over = false;
     while (!over) {
-      const auto stop = tracer.next(end);
+      const auto stop = tracer.next(std::min(end, Tracer::Clock::now() + kLook));
+      if (!stop && Tracer::Clock::now() < end) {
+        if (what_.mode == "persistent" && contents(output("story")).ends_with("done\n")) break;  // it waits for its end
+        continue;
+      }
       if (!stop) {
         problem("the story hangs before anybody was killed: " + contents(output("story")));
         break;
@@ -144,8 +267,6 @@ class Run {
         break;
       }
       tracer.resume(*stop);
-      // Persistent stories wait for their end.
-      if (what_.mode == "persistent" && contents(output("story")).ends_with("done\n")) break;
     }
     tracer.detach();
     if (over || main_killed_) return;
@@ -221,8 +342,12 @@ class Run {
     for (;;) {
       while (::waitpid(-1, nullptr, WNOHANG) > 0) {
       }
-      left = difference(before_, Ledger::take());
+      Ledger now = Ledger::take();
+      now.links = before_.links;  // stories have no network: whatever changes there is somebody else's
+      left = difference(before_, now);
       if (left.empty() || std::chrono::steady_clock::now() >= end) break;
+      // Nobody is there to remove the empty cgroups of a launcher that was killed, until the next launcher starts.
+      if (what_.victim == Victim::launcher && std::string(when) == "after the kill" && only_cgroups(left)) return;
       std::this_thread::sleep_for(2ms);  // polling interval
     }
     if (!left.empty()) problem(std::string(when) + " left behind:\n" + left);
@@ -231,9 +356,13 @@ class Run {
   /// No half-done work and no socket without a launcher in the state directory.
   void files() {
     std::error_code error;
-    for (const char* directory : {"/s/work", "/s/templates", "/s/run"}) {
-      for (const auto& entry : fs::directory_iterator(state_.path() + directory, error))
-        if (entry.path().filename() != "lock") problem("a file is left: " + entry.path().string());
+    const auto whole = [](const fs::path& path) {  // a template that was saved before the kill stays, with its record
+      const std::string name = path.filename().string();
+      return name == "lock" || name.ends_with(".meta") || (name.ends_with(".tar.zst") && fs::exists(path.parent_path() / (name.substr(0, name.size() - 8) + ".meta")));
+    };
+    for (const std::string directory : {"/s/work", "/s/templates", "/s/run"}) {
+      for (const auto& entry : fs::directory_iterator(state_.path() + (serves() ? "/s/runtime" + directory.substr(2) : directory), error))
+        if (!whole(entry.path())) problem("a file is left: " + entry.path().string());
     }
   }
 
