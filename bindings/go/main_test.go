@@ -56,7 +56,8 @@ func fail(err error) int {
 type daemonProcess struct {
 	endpoint string
 	process  *exec.Cmd
-	log      *bytes.Buffer
+	ended    chan struct{}
+	log      *bytes.Buffer // once it has ended
 }
 
 func startDaemon(ctx context.Context, directory string) (*daemonProcess, error) {
@@ -72,12 +73,16 @@ func startDaemon(ctx context.Context, directory string) (*daemonProcess, error) 
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	d := &daemonProcess{endpoint: "unix://" + socket, process: exec.Command(program, "--config", config), log: new(bytes.Buffer)}
+	d := &daemonProcess{endpoint: "unix://" + socket, process: exec.Command(program, "--config", config), ended: make(chan struct{}), log: new(bytes.Buffer)}
 	d.process.Stdout, d.process.Stderr = d.log, d.log
 	d.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	if err := d.process.Start(); err != nil {
 		return nil, fmt.Errorf("%w; SANDBOX_BIN_DIR must hold the helper programs and sandboxd", err)
 	}
+	go func() {
+		_ = d.process.Wait()
+		close(d.ended)
+	}()
 	for {
 		client, err := sandbox.Connect(ctx, d.endpoint, nil)
 		if err == nil {
@@ -85,16 +90,18 @@ func startDaemon(ctx context.Context, directory string) (*daemonProcess, error) 
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
+			continue
+		case <-d.ended:
 		case <-ctx.Done():
-			d.stop()
-			return nil, fmt.Errorf("sandboxd did not come up: %w\n%s", err, d.log)
 		}
+		d.stop()
+		return nil, fmt.Errorf("sandboxd did not come up: %w\n%s", err, d.log)
 	}
 }
 
 func (d *daemonProcess) stop() {
 	_ = d.process.Process.Signal(syscall.SIGTERM)
-	_ = d.process.Wait()
+	<-d.ended
 }
 
 // everywhere runs a test on the runtime and on the daemon.
