@@ -2,7 +2,7 @@
 // next runtime or daemon works. The points come from the programs' own notes, so a new one is covered by being there.
 //
 // The whole matrix takes some minutes: SANDBOX_KILL_MATRIX=full, or ctest -C full -R integration.kill.full. Without it each
-// scenario takes another part, every seventh kill. SANDBOX_KILL_POINT=call.opened looks at one point only, with everybody.
+// scenario takes another part, every eleventh kill. SANDBOX_KILL_POINT=call.opened looks at one point only, with everybody.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -43,7 +43,7 @@ class Kill : public ::testing::Test {
 
   /// Runs the story of `mode` with the points of `programs` and every victim; `part` chooses which, unless all are wanted.
   void matrix(const std::string& mode, const std::vector<std::string>& programs, int part) {
-    constexpr int kParts = 7;
+    constexpr int kParts = 11;
     const std::string only = setting("SANDBOX_KILL_POINT");
     const bool all = !only.empty() || setting("SANDBOX_KILL_MATRIX") == "full";
     int number = 0;
