@@ -1,5 +1,20 @@
 import type { SandboxSpec } from "../types.js";
-import { cores, flag, choice, bytesOf, integer, milliseconds, objectOf, optionalView, pairsOf, uint32, arrayOf, viewOf, wrong, bytesCount } from "./input.js";
+import {
+  arrayOf,
+  bytesCount,
+  bytesOf,
+  choice,
+  cores,
+  flag,
+  integer,
+  milliseconds,
+  objectOf,
+  optionalView,
+  pairsOf,
+  uint32,
+  viewOf,
+  wrong,
+} from "./input.js";
 import { packagedHelpers } from "./library.js";
 import * as structs from "./structs.js";
 

@@ -171,7 +171,8 @@ let queue: Queue | undefined;
 /** Starts an operation. Everything that goes wrong, wrong arguments included, rejects the promise. */
 export function run<T>(start: Start<T>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const { signal, timeout } = start.waiting !== undefined ? waitingOf(start.waiting) : { signal: signalOf(start.options), timeout: undefined };
+    const { signal, timeout } =
+      start.waiting !== undefined ? waitingOf(start.waiting) : { signal: signalOf(start.options), timeout: undefined };
     signal?.throwIfAborted();
     queue ??= new Queue();
     const op = start.begin();
