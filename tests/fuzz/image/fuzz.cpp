@@ -1,6 +1,7 @@
-// Archives of strangers through the real extraction, into a directory of their own. Byte 0: bits 0–1 as it is, or the rest is
-// packed with gzip or zstd first (so that what is inside gets mutated); bit 2 overlay whiteouts. Byte 1: size of the pieces.
-// Whatever the archive says: nothing appears beside the directory, nothing in it is a device or setuid, and limits hold.
+// Archives of strangers through the real extraction, into a directory of their own. Byte 0: bits 0–1 as it is, or the
+// rest is packed with gzip or zstd first (so that what is inside gets mutated); bit 2 overlay whiteouts. Byte 1: size
+// of the pieces. Whatever the archive says: nothing appears beside the directory, nothing in it is a device or setuid,
+// and limits hold.
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -33,10 +34,13 @@ struct Scratch {
   }
   ~Scratch() { clear(path); }
   static void clear(const std::string& path) {
-    ::nftw(path.c_str(), [](const char* name, const struct stat*, int, FTW*) {
-      ::chmod(name, 0700);
-      return ::remove(name);
-    }, 16, FTW_DEPTH | FTW_PHYS);
+    ::nftw(
+        path.c_str(),
+        [](const char* name, const struct stat*, int, FTW*) {
+          ::chmod(name, 0700);
+          return ::remove(name);
+        },
+        16, FTW_DEPTH | FTW_PHYS);
   }
   std::string path;
 };
@@ -50,7 +54,8 @@ int check_file(const char*, const struct stat* status, int, FTW*) {
 }
 int check_whiteouts(const char*, const struct stat* status, int, FTW*) {
   if (S_ISCHR(status->st_mode) && status->st_rdev != 0) wrong();
-  if (S_ISBLK(status->st_mode) || S_ISFIFO(status->st_mode) || S_ISSOCK(status->st_mode) || (status->st_mode & (S_ISUID | S_ISGID) && !S_ISDIR(status->st_mode)))
+  if (S_ISBLK(status->st_mode) || S_ISFIFO(status->st_mode) || S_ISSOCK(status->st_mode) ||
+      (status->st_mode & (S_ISUID | S_ISGID) && !S_ISDIR(status->st_mode)))
     wrong();
   return 0;
 }
@@ -59,7 +64,8 @@ int entries(const std::string& path) {
   DIR* directory = ::opendir(path.c_str());
   if (!directory) wrong();
   int count = 0;
-  while (const dirent* entry = ::readdir(directory)) count += std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0;
+  while (const dirent* entry = ::readdir(directory))
+    count += std::strcmp(entry->d_name, ".") != 0 && std::strcmp(entry->d_name, "..") != 0;
   ::closedir(directory);
   return count;
 }

@@ -80,6 +80,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (data[0] & 4) {
     if (frames(bytes, bytes.size() + 1) != frames(bytes, data[1] % 16u + 1)) wrong();
   } else if (data[0] & 2) {
+    for (const std::byte byte : bytes)   // no parser of requests lets these through
+      if (byte <= std::byte{0x20} || byte >= std::byte{0x7f}) return 0;
     check_route("GET", as_text(bytes), data[0] & 1);
   } else {
     check_request(as_text(bytes), data[0] & 1);
