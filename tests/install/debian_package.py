@@ -49,7 +49,8 @@ class Installed:
         found = set()
         for group in filter(None, re.split(r",\s*", depends.replace("\n", " "))):
             names = [re.split(r"[ :(]", word.strip())[0] for word in group.split("|")]
-            real = [name if name in self.stanzas else self.provided[name] for name in names if name in self.stanzas or name in self.provided]
+            real = [name if name in self.stanzas else self.provided.get(name) for name in names]
+            real = [name for name in real if name]
             if not real:
                 sys.exit(f"{group} is not installed here, so this test cannot put it into the root")
             found.add(real[0])
@@ -68,7 +69,8 @@ class Installed:
 
 def copy_packages(installed: Installed, names: set[str], root: pathlib.Path) -> None:
     """Files of the packages as this machine has them, and dpkg's record of them."""
-    for directory in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "var/lib/dpkg/info", "var/lib/dpkg/updates", "proc", "sys", "dev", "run", "tmp"):
+    for directory in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "var/lib/dpkg/info", "var/lib/dpkg/updates", "proc", "sys", "dev", "run",
+                      "tmp"):
         (root / directory).mkdir(parents=True, exist_ok=True)
     for name in ("bin", "sbin", "lib", "lib64"):
         if os.path.islink(f"/{name}"):
@@ -80,7 +82,8 @@ def copy_packages(installed: Installed, names: set[str], root: pathlib.Path) -> 
             for record in (DPKG / "info").glob(listed.name[: -len("list")] + "*"):
                 shutil.copy2(record, root / "var/lib/dpkg/info")
     merged = [re.sub(r"^/(bin|sbin|lib|lib64)/", r"/usr/\1/", path) if os.path.islink("/bin") else path for path in paths]
-    wanted = sorted({path[1:] for path in merged if path.startswith("/") and not path.startswith("/usr/share/") and os.path.lexists(path)})
+    kept = [path for path in merged if path.startswith("/") and not path.startswith("/usr/share/") and os.path.lexists(path)]
+    wanted = sorted({path[1:] for path in kept})
     wanted = [path for path in wanted if path and path not in ("bin", "sbin", "lib", "lib64")]
     pack = subprocess.Popen(["tar", "-C", "/", "-cf", "-", "--no-recursion", "--null", "-T", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     unpack = subprocess.Popen(["tar", "-C", str(root), "-xpf", "-"], stdin=pack.stdout)
