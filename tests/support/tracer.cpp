@@ -242,6 +242,7 @@ void Tracer::forget(pid_t task) {
 /// What one report of wait(2) means. Whatever is of no interest goes on at once.
 std::optional<Tracer::Stop> Tracer::digest(pid_t task, int status) {
   if (WIFEXITED(status) || WIFSIGNALED(status)) {
+    ends_[task] = status;
     const auto found = tasks_.find(task);
     Stop stop{Why::ended, found != tasks_.end() ? found->second.process : task, task, {}};
     if (const auto process = processes_.find(stop.process); process != processes_.end()) stop.program = process->second.program;
@@ -411,6 +412,7 @@ void Tracer::detach() {
       continue;
     }
     if (WIFEXITED(status) || WIFSIGNALED(status)) {
+      ends_[task] = status;
       forget(task);
       continue;
     }

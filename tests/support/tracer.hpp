@@ -63,6 +63,8 @@ class Tracer {
   void kill(pid_t process);
   /// Takes the breakpoints out and lets go of everything.
   void detach();
+  /// Whose end was seen here, traced or not, with wait(2)'s status: nobody else can wait for them any more.
+  const std::map<pid_t, int>& ends() const { return ends_; }
 
  private:
   struct Task {
@@ -90,6 +92,7 @@ class Tracer {
   std::map<std::string, std::vector<std::uint64_t>> breakpoints_;
   std::map<pid_t, Task> tasks_;
   std::map<pid_t, Process> processes_;
+  std::map<pid_t, int> ends_;
   std::uint64_t order_ = 0;
 };
 

@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -122,6 +123,7 @@ class Run {
 
   /// Reaps whatever ends until `pid` has; its status, nothing after kStory.
   std::optional<int> wait_for(pid_t pid) {
+    if (const auto seen = ends_.find(pid); seen != ends_.end()) return seen->second;
     for (const auto end = std::chrono::steady_clock::now() + kStory; std::chrono::steady_clock::now() < end;) {
       int status = 0;
       const pid_t ended = ::waitpid(-1, &status, WNOHANG);
@@ -207,6 +209,7 @@ class Run {
       tracer.resume(*stop);
     }
     tracer.detach();
+    ends_ = tracer.ends();
     // A daemon that cannot start says so and ends; its supervisor starts it again, as after a kill.
     const bool restart = main_killed_ || (killed_ && ended_within(main, kStarting));
     if (restart) main = start(daemon(), output("daemon"));
@@ -221,7 +224,7 @@ class Run {
   /// Whether a daemon that lost a launcher while it started gave up. One that serves does not.
   bool ended_within(pid_t daemon, std::chrono::milliseconds patience) {
     for (const auto end = std::chrono::steady_clock::now() + patience; std::chrono::steady_clock::now() < end;) {
-      if (::waitpid(daemon, nullptr, WNOHANG) == daemon) return true;
+      if (ends_.contains(daemon) || ::waitpid(daemon, nullptr, WNOHANG) == daemon) return true;
       if (contents(output("daemon")).find("listening") != std::string::npos) return false;
       std::this_thread::sleep_for(1ms);  // polling interval
     }
@@ -269,6 +272,7 @@ class Run {
       tracer.resume(*stop);
     }
     tracer.detach();
+    ends_ = tracer.ends();
     if (over || main_killed_) return;
     if (what_.mode == "persistent") {
       if (!wait_done(main, output("story"))) problem("the story does not go on: " + contents(output("story")));
@@ -347,7 +351,7 @@ class Run {
       left = difference(before_, now);
       if (left.empty() || std::chrono::steady_clock::now() >= end) break;
       // Nobody is there to remove the empty cgroups of a launcher that was killed, until the next launcher starts.
-      if (what_.victim == Victim::launcher && std::string(when) == "after the kill" && only_cgroups(left)) return;
+      if (what_.victim == Victim::launcher && (serves() || std::string(when) == "after the kill") && only_cgroups(left)) return;
       std::this_thread::sleep_for(2ms);  // polling interval
     }
     if (!left.empty()) problem(std::string(when) + " left behind:\n" + left);
@@ -370,6 +374,7 @@ class Run {
   const StateDirectory state_;
   const Ledger before_;
   std::string problems_;
+  std::map<pid_t, int> ends_;   ///< seen by the tracer
   bool reached_ = false, killed_ = false, main_killed_ = false;
 };
 
