@@ -51,7 +51,10 @@ struct AgentEnd::Connection final : ResumableSessions::Carrier {
 };
 
 AgentEnd::AgentEnd(Random& random, Ledger& ledger, agent::Loop& loop, Policy policy)
-    : random_(random), ledger_(ledger), loop_(loop), policy_(std::move(policy)),
+    : random_(random),
+      ledger_(ledger),
+      loop_(loop),
+      policy_(std::move(policy)),
       agent_(std::make_unique<agent::Agent>(loop, agent::Agent::Settings{})) {
   ledger_.forgets = policy_.table && policy_.keep < std::chrono::hours(1);
 }
@@ -59,7 +62,7 @@ AgentEnd::AgentEnd(Random& random, Ledger& ledger, agent::Loop& loop, Policy pol
 AgentEnd::~AgentEnd() {
   for (auto& connection : connections_) {
     if (connection->over) continue;
-    connection->over = true;   // the agent is gone: what it would still say is not heard
+    connection->over = true;  // the agent is gone: what it would still say is not heard
     connection->wire.agent_left = true;
     connection->wire.to_client.end(random_.below(connection->wire.to_client.under_way().size() + 1));
   }
@@ -89,8 +92,8 @@ Result<Server*> AgentEnd::attach(Connection& connection) {
   }
   kept->carrier = &connection;
   Server& server = *kept->server;
-  auto connected = server.connected([&connection](ByteView bytes) { return connection.write(bytes); }, connection.greeter.take_channel(),
-                                    connection.greeter.said());
+  auto connected = server.connected([&connection](ByteView bytes) { return connection.write(bytes); },
+                                    connection.greeter.take_channel(), connection.greeter.said());
   if (connected) return &server;
   server.flush();
   kept_.remove_if([kept](const Kept& one) { return &one == kept; });
@@ -104,8 +107,10 @@ void AgentEnd::detach(Connection& connection) {
     if (at->carrier != &connection) continue;
     at->carrier = nullptr;
     Server& server = *at->server;
-    if (server.closed_by_client() || !server.session().ready() || !server.session().peer().resumable) ledger_.forgets = true, kept_.erase(at);
-    else server.disconnected();
+    if (server.closed_by_client() || !server.session().ready() || !server.session().peer().resumable)
+      ledger_.forgets = true, kept_.erase(at);
+    else
+      server.disconnected();
     return;
   }
 }
@@ -131,18 +136,21 @@ bool AgentEnd::arrive(bool all) {
       const std::string bytes = wire.to_agent.take(all ? under_way : random_.size(under_way));
       if (!bytes.empty()) {
         done = true;
-        if (ledger_.mutation == Mutation::hoard) ++ledger_.counters.applied, hoard_.push_back(std::string(1 << 20, 'h'));
+        if (ledger_.mutation == Mutation::hoard)
+          ++ledger_.counters.applied, hoard_.push_back(std::string(1 << 20, 'h'));
         const auto result = connection.server ? connection.server->receive(as_bytes(std::string_view(bytes)))
                                               : connection.greet(as_bytes(std::string_view(bytes)));
         if (!result) {
           const auto code = result.error().code();
           // What a client says that closes, and one that resumes what was forgotten, is no mistake of either end.
-          const bool forgotten = ledger_.forgets && code == ErrorCode::protocol && result.error().message() == "unexpected resume";
+          const bool forgotten =
+              ledger_.forgets && code == ErrorCode::protocol && result.error().message() == "unexpected resume";
           // Nor is a goodbye instead of an introduction.
           const bool goodbye = !connection.server && wire.client_left && code == ErrorCode::protocol;
           if (code != ErrorCode::cancelled && code != ErrorCode::unavailable && !forgotten && !goodbye)
             ledger_.fail("the agent finds the client's words broken: " + result.error().to_string());
-          else result.error().ignore("the transport ends");
+          else
+            result.error().ignore("the transport ends");
           if (connection.server) connection.server->flush();
           detach(connection);
           connection.leave();
@@ -150,8 +158,10 @@ bool AgentEnd::arrive(bool all) {
         }
       }
     }
-    if (gone) at = connections_.erase(at);
-    else ++at;
+    if (gone)
+      at = connections_.erase(at);
+    else
+      ++at;
   }
   return done;
 }
@@ -179,7 +189,8 @@ std::size_t AgentEnd::sessions() const { return kept_.size() + agent_->sessions(
 Attempt* AgentEnd::attempt(std::string_view params) {
   std::uint32_t number = 0;
   const auto [end, error] = std::from_chars(params.data(), params.data() + params.size(), number);
-  if (error != std::errc() || end != params.data() + params.size() || number == 0 || number > ledger_.attempts.size()) return nullptr;
+  if (error != std::errc() || end != params.data() + params.size() || number == 0 || number > ledger_.attempts.size())
+    return nullptr;
   return &ledger_.attempts[number - 1];
 }
 

@@ -54,8 +54,10 @@ bool Call::work(Random& random, bool all) {
   const std::size_t taken = session.send(stream_, Channel::in, as_bytes(std::string_view(text)), fin);
   check(taken <= size, "send() took more than it was given");
   attempt_.in_sent += taken;
-  if (taken < size) refused_ = true;
-  else if (fin) attempt_.in_fin_sent = true;
+  if (taken < size)
+    refused_ = true;
+  else if (fin)
+    attempt_.in_fin_sent = true;
   return done || taken > 0 || attempt_.in_fin_sent;
 }
 
@@ -76,7 +78,8 @@ void Call::detach() {
 
 void Call::on_message(ByteView message) {
   alive("a message after the end");
-  check(as_text(message) == message_text(attempt_.job->number, attempt_.down_got), "a message to the client was lost, doubled or changed");
+  check(as_text(message) == message_text(attempt_.job->number, attempt_.down_got),
+        "a message to the client was lost, doubled or changed");
   ++attempt_.down_got;
   check(attempt_.down_got <= attempt_.down_sent, "the client has a message that nobody sent");
   ++client_.ledger().counters.messages;
@@ -87,11 +90,13 @@ void Call::on_data(Channel channel, ByteView data, bool fin) {
   check(channel != Channel::in, "content of a channel that we send");
   const unsigned i = channel == Channel::err ? 1 : 0;
   check(!attempt_.fin_got[i], "content after its end");
-  check(is_content(data, attempt_.job->number, i + 1, attempt_.out_got[i]), "content to the client was lost, doubled or changed");
+  check(is_content(data, attempt_.job->number, i + 1, attempt_.out_got[i]),
+        "content to the client was lost, doubled or changed");
   attempt_.out_got[i] += data.size();
   check(attempt_.out_got[i] <= attempt_.out_sent[i], "the client has content that nobody sent");
   if (fin) attempt_.fin_got[i] = true;
-  if (fin) check(attempt_.fin_sent[i] && attempt_.out_got[i] == attempt_.out_sent[i], "an end of content that nobody sent");
+  if (fin)
+    check(attempt_.fin_sent[i] && attempt_.out_got[i] == attempt_.out_sent[i], "an end of content that nobody sent");
   owed_[i] += data.size();
   client_.ledger().counters.bytes += data.size();
 }
@@ -112,7 +117,8 @@ void Call::on_end(const protocol::End& end) {
   ++client_.ledger().counters.ends;
   if (!attempt_.said) return check(false, "the client has a result that no operation made");
   const protocol::End& said = *attempt_.said;
-  check(end.code == said.code && end.result == said.result && end.message == said.message, "the client has another result than the agent's");
+  check(end.code == said.code && end.result == said.result && end.message == said.message,
+        "the client has another result than the agent's");
   for (const unsigned i : {0u, 1u}) {
     check(attempt_.out_got[i] == attempt_.out_sent[i], "the end came before the last content");
     check(attempt_.fin_got[i] == attempt_.fin_sent[i], "the end came before the end of the content");

@@ -20,14 +20,14 @@ namespace sandbox::simulation {
 /// What is to be done, however many attempts that takes.
 struct Job {
   std::uint32_t number = 0;
-  std::string key;              ///< idempotency key, or empty
-  std::uint64_t in = 0;         ///< content the client sends
-  std::uint64_t out[2] = {};    ///< content the agent sends on out and err
-  unsigned up = 0, down = 0;    ///< messages to the agent, to the client
-  bool reads_all = true;        ///< the agent ends only after the client's last byte
-  bool stubborn = false;        ///< a cancel is answered late
+  std::string key;            ///< idempotency key, or empty
+  std::uint64_t in = 0;       ///< content the client sends
+  std::uint64_t out[2] = {};  ///< content the agent sends on out and err
+  unsigned up = 0, down = 0;  ///< messages to the agent, to the client
+  bool reads_all = true;      ///< the agent ends only after the client's last byte
+  bool stubborn = false;      ///< a cancel is answered late
   unsigned attempts = 0;
-  unsigned runs = 0;            ///< how often it ran under its key
+  unsigned runs = 0;  ///< how often it ran under its key
 };
 
 /// One stream of a job, as each end saw it.
@@ -41,8 +41,8 @@ struct Attempt {
   std::uint64_t out_got[2] = {};
   bool fin_got[2] = {};
   unsigned up_sent = 0, down_got = 0;
-  bool over = false;            ///< on_end, on_lost, or the client is gone
-  bool ended = false;           ///< on_end
+  bool over = false;   ///< on_end, on_lost, or the client is gone
+  bool ended = false;  ///< on_end
   bool cancelled = false, detached = false;
 
   // The agent's side.
@@ -76,9 +76,10 @@ inline std::string message_text(std::uint32_t job, unsigned number) {
 
 /// How much of what a run of schedules contained.
 struct Counters {
-  std::uint64_t schedules = 0, steps = 0, streams = 0, ends = 0, losses = 0, bytes = 0, messages = 0, transports = 0, resumes = 0,
-                renewals = 0, replaced = 0, cuts = 0, holes = 0, silences = 0, agent_crashes = 0, client_crashes = 0, forgotten = 0, cancels = 0,
-                detaches = 0, replays = 0, sealed = 0, compressed = 0, applied = 0;
+  std::uint64_t schedules = 0, steps = 0, streams = 0, ends = 0, losses = 0, bytes = 0, messages = 0, transports = 0,
+                resumes = 0, renewals = 0, replaced = 0, cuts = 0, holes = 0, silences = 0, agent_crashes = 0,
+                client_crashes = 0, forgotten = 0, cancels = 0, detaches = 0, replays = 0, sealed = 0, compressed = 0,
+                applied = 0;
   void add(const Counters& other) noexcept;
   std::string to_string() const;
 };
@@ -90,16 +91,18 @@ class Ledger {
     if (!failure_) failure_ = std::move(what);
   }
   void check(bool holds, std::string_view what, const Attempt& attempt) {
-    if (!holds) fail(std::string(what) + " (job " + std::to_string(attempt.job->number) + ", attempt " + std::to_string(attempt.number) + ")");
+    if (!holds)
+      fail(std::string(what) + " (job " + std::to_string(attempt.job->number) + ", attempt " +
+           std::to_string(attempt.number) + ")");
   }
   const std::optional<std::string>& failure() const noexcept { return failure_; }
 
   std::deque<Job> jobs;
   std::deque<Attempt> attempts;
-  std::map<std::uint64_t, std::uint64_t> pings;   ///< nonce: how often it was sent and not answered
+  std::map<std::uint64_t, std::uint64_t> pings;  ///< nonce: how often it was sent and not answered
   Counters counters;
   Mutation mutation = Mutation::none;
-  bool forgets = false;   ///< the agent gave a session up, so that a client may come back to one that is not there
+  bool forgets = false;  ///< the agent gave a session up, so that a client may come back to one that is not there
 
  private:
   std::optional<std::string> failure_;

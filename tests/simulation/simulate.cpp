@@ -1,6 +1,6 @@
 // simulate: the session core through many schedules. See tests/simulation/README.md.
-#include <chrono>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <string_view>
@@ -43,15 +43,20 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string_view option = argv[i];
     const auto value = [&] { return ++i < argc ? std::string_view(argv[i]) : (usage(2), std::string_view()); };
-    if (option == "--count") count = number(value());
-    else if (option == "--seed") settings.seed = number(value());
-    else if (option == "--trace") settings.trace = &std::cout;
-    else if (option == "--help") usage(0);
+    if (option == "--count")
+      count = number(value());
+    else if (option == "--seed")
+      settings.seed = number(value());
+    else if (option == "--trace")
+      settings.trace = &std::cout;
+    else if (option == "--help")
+      usage(0);
     else if (option == "--mutation") {
       const auto mutation = mutation_named(value());
       if (!mutation) usage(2);
       settings.mutation = *mutation;
-    } else usage(2);
+    } else
+      usage(2);
   }
   if (count == 0) count = settings.trace ? 1 : 1000;
 
@@ -64,8 +69,11 @@ int main(int argc, char** argv) {
     sum.add(outcome.counters);
     most_memory = std::max(most_memory, outcome.most_memory);
     if (!outcome.failure) continue;
-    std::cout << "FAILED, seed " << settings.seed << ": " << *outcome.failure << "\nreplay: simulate --seed " << settings.seed
-              << (settings.mutation == Mutation::none ? std::string() : " --mutation " + std::string(name(settings.mutation))) << " --trace\n";
+    std::cout << "FAILED, seed " << settings.seed << ": " << *outcome.failure << "\nreplay: simulate --seed "
+              << settings.seed
+              << (settings.mutation == Mutation::none ? std::string()
+                                                      : " --mutation " + std::string(name(settings.mutation)))
+              << " --trace\n";
     return 1;
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -25,12 +25,13 @@ TEST(Simulation, SchedulesContainWhatTheyAreFor) {
     sum.add(outcome.counters);
   }
   SCOPED_TRACE(sum.to_string());
-  for (const std::uint64_t count : {sum.ends, sum.losses, sum.messages, sum.resumes, sum.renewals, sum.replaced, sum.cuts, sum.holes, sum.silences,
-                                    sum.agent_crashes, sum.client_crashes, sum.forgotten, sum.cancels, sum.detaches, sum.replays, sum.sealed,
-                                    sum.compressed}) {
+  for (const std::uint64_t count :
+       {sum.ends, sum.losses, sum.messages, sum.resumes, sum.renewals, sum.replaced, sum.cuts, sum.holes, sum.silences,
+        sum.agent_crashes, sum.client_crashes, sum.forgotten, sum.cancels, sum.detaches, sum.replays, sum.sealed,
+        sum.compressed}) {
     EXPECT_GE(count, 5u);
   }
-  EXPECT_GT(sum.ends, sum.losses);   // most of what begins is finished
+  EXPECT_GT(sum.ends, sum.losses);  // most of what begins is finished
 }
 
 class Found : public ::testing::TestWithParam<Mutation> {};
@@ -51,20 +52,23 @@ TEST_P(Found, AFaultThatIsPutInIsSeen) {
     ++seen;
     const Outcome again = run(settings, loop);
     EXPECT_TRUE(again.failure);
-    if (!outcome.counters.sealed) {   // sealed bytes are different each time
+    if (!outcome.counters.sealed) {  // sealed bytes are different each time
       EXPECT_EQ(again.failure, outcome.failure);
     }
   }
   ASSERT_GE(applied, 10u);
   RecordProperty("seen", static_cast<int>(seen));
-  // Not all: what was changed may be lost with its transport before it does harm, or belong to a stream nobody looks at.
+  // Not all: what was changed may be lost with its transport before it does harm, or belong to a stream nobody looks
+  // at.
   EXPECT_GE(seen * 2, applied) << seen << " of " << applied;
 }
 
 INSTANTIATE_TEST_SUITE_P(, Found,
-                         ::testing::Values(Mutation::drop_byte, Mutation::flip_data, Mutation::repeat_frame, Mutation::drop_frame,
-                                           Mutation::swap_frames, Mutation::repeat_after_resume, Mutation::skip_after_resume, Mutation::late_bytes,
-                                           Mutation::invent_end, Mutation::withhold_credit, Mutation::run_twice, Mutation::never_end, Mutation::hoard),
+                         ::testing::Values(Mutation::drop_byte, Mutation::flip_data, Mutation::repeat_frame,
+                                           Mutation::drop_frame, Mutation::swap_frames, Mutation::repeat_after_resume,
+                                           Mutation::skip_after_resume, Mutation::late_bytes, Mutation::invent_end,
+                                           Mutation::withhold_credit, Mutation::run_twice, Mutation::never_end,
+                                           Mutation::hoard),
                          [](const auto& each) { return std::string(name(each.param)); });
 
 }  // namespace

@@ -27,14 +27,16 @@ class Run final : public Task {
 
   void on_message(ByteView message) override {
     check(!ended(), "a message after the end");
-    check(as_text(message) == message_text(attempt_.job->number, attempt_.up_got), "a message to the agent was lost, doubled or changed");
+    check(as_text(message) == message_text(attempt_.job->number, attempt_.up_got),
+          "a message to the agent was lost, doubled or changed");
     check(++attempt_.up_got <= attempt_.up_sent, "the agent has a message that nobody sent");
     ++end_.ledger().counters.messages;
   }
   void on_data(Channel channel, ByteView data, bool fin) override {
     check(!ended(), "content after the end");
     check(channel == Channel::in && !attempt_.in_fin_got, "content of another channel, or after its end");
-    check(is_content(data, attempt_.job->number, 0, attempt_.in_got), "content to the agent was lost, doubled or changed");
+    check(is_content(data, attempt_.job->number, 0, attempt_.in_got),
+          "content to the agent was lost, doubled or changed");
     attempt_.in_got += data.size();
     end_.ledger().counters.bytes += data.size();
     check(attempt_.in_got <= attempt_.in_sent, "the agent has content that nobody sent");
@@ -75,9 +77,11 @@ class Run final : public Task {
       }
     }
     for (const unsigned i : {0u, 1u})
-      if (all || random.chance(600)) done = produce(i, all ? 64 << 10 : random.size(64 << 10), job.number % 2 == 0) || done;
+      if (all || random.chance(600))
+        done = produce(i, all ? 64 << 10 : random.size(64 << 10), job.number % 2 == 0) || done;
     keep();
-    if (attempt_.out_sent[0] < job.out[0] || attempt_.out_sent[1] < job.out[1] || attempt_.down_sent < job.down) return done;
+    if (attempt_.out_sent[0] < job.out[0] || attempt_.out_sent[1] < job.out[1] || attempt_.down_sent < job.down)
+      return done;
     if (job.reads_all && (!attempt_.in_fin_got || attempt_.up_got < job.up)) return done;
     if (end_.ledger().mutation == Mutation::never_end) return ++end_.ledger().counters.applied, done;
     outcome(protocol::ExitCause::exited);
@@ -106,7 +110,8 @@ class Run final : public Task {
     if (!record_) return;
     for (const unsigned i : {0u, 1u}) {
       std::string& kept = i == 0 ? record_->out : record_->err;
-      if (kept.size() < attempt_.out_sent[i]) kept += make_content(attempt_.job->number, i + 1, kept.size(), attempt_.out_sent[i] - kept.size());
+      if (kept.size() < attempt_.out_sent[i])
+        kept += make_content(attempt_.job->number, i + 1, kept.size(), attempt_.out_sent[i] - kept.size());
     }
   }
 
@@ -125,7 +130,9 @@ class Replay final : public Task, ExecRecord::Follower {
   }
   ~Replay() override { std::erase(record_->followers, static_cast<ExecRecord::Follower*>(this)); }
   void on_recorded() override {}
-  void on_data(Channel channel, ByteView data, bool) override { context().session.consumed(context().stream, channel, data.size()); }
+  void on_data(Channel channel, ByteView data, bool) override {
+    context().session.consumed(context().stream, channel, data.size());
+  }
   void on_cancel() override {
     protocol::ExecOutcome made;
     made.cause = protocol::ExitCause::cancelled;
@@ -140,7 +147,8 @@ class Replay final : public Task, ExecRecord::Follower {
       const std::size_t left = kept.size() - attempt_.out_sent[i];
       if (left == 0) continue;
       const std::string_view part = std::string_view(kept).substr(attempt_.out_sent[i], all ? left : random.size(left));
-      const std::size_t taken = context().session.send(context().stream, i == 0 ? Channel::out : Channel::err, as_bytes(part));
+      const std::size_t taken =
+          context().session.send(context().stream, i == 0 ? Channel::out : Channel::err, as_bytes(part));
       attempt_.out_sent[i] += taken;
       refused_[i] = taken < part.size();
       done = done || taken > 0;
@@ -201,8 +209,8 @@ bool Task::produce(unsigned channel, std::size_t most, bool fin_at_end) {
   const auto side = channel == 0 ? session::Channel::out : session::Channel::err;
   // A little more than it takes, so that it often has to refuse some.
   const std::size_t room = context().session.writable(context().stream, side) + 20;
-  const std::string text =
-      make_content(attempt_.job->number, channel + 1, attempt_.out_sent[channel], static_cast<std::size_t>(std::min<std::uint64_t>({left, most, room})));
+  const std::string text = make_content(attempt_.job->number, channel + 1, attempt_.out_sent[channel],
+                                        static_cast<std::size_t>(std::min<std::uint64_t>({left, most, room})));
   const bool fin = fin_at_end && text.size() == left;
   const std::size_t taken = context().session.send(context().stream, side, as_bytes(std::string_view(text)), fin);
   attempt_.out_sent[channel] += taken;

@@ -16,8 +16,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Calm rounds without a byte, message or end delivered after which a schedule counts as stuck. A transport that died unheard
-/// is noticed after four heartbeats of at most a second, ten rounds each.
+/// Calm rounds without a byte, message or end delivered after which a schedule counts as stuck. A transport that died
+/// unheard is noticed after four heartbeats of at most a second, ten rounds each.
 constexpr int kPatience = 150;
 constexpr unsigned kMaxAttempts = 4;
 
@@ -46,9 +46,7 @@ class World {
     if (!ledger_.failure()) take_down();
   }
 
-  Outcome outcome() const {
-    return {ledger_.failure(), ledger_.counters, fingerprint_, most_memory_};
-  }
+  Outcome outcome() const { return {ledger_.failure(), ledger_.counters, fingerprint_, most_memory_}; }
 
  private:
   template <class... Parts>
@@ -84,7 +82,7 @@ class World {
   }
   std::uint64_t delivered() const {
     const Counters& c = ledger_.counters;
-    return c.bytes + c.messages + c.ends + c.losses;   // to connect again and again is no progress
+    return c.bytes + c.messages + c.ends + c.losses;  // to connect again and again is no progress
   }
 
   const Settings& settings_;
@@ -102,7 +100,7 @@ class World {
   unsigned fault_rate_ = 0;
   std::size_t capacity_ = 0;
   bool agent_gone_ = false, client_stays_ = false;
-  std::string lost_bytes_;   ///< of the last cut, for late_bytes
+  std::string lost_bytes_;  ///< of the last cut, for late_bytes
   std::uint64_t fingerprint_ = 0xcbf29ce484222325;
   std::size_t most_memory_ = 0;
 };
@@ -120,7 +118,8 @@ void World::make_plan() {
   options.software = "simulation";
   options.window = window();
   options.max_frame = random_.chance(500) ? protocol::kMinMaxFrame : 1 << 20;
-  options.max_data = static_cast<std::uint32_t>(random_.chance(600) ? random_.between(1, 2000) : random_.between(2000, 128 << 10));
+  options.max_data =
+      static_cast<std::uint32_t>(random_.chance(600) ? random_.between(1, 2000) : random_.between(2000, 128 << 10));
   options.send_queue = random_.chance(600) ? random_.between(1, 4000) : 256 << 10;
   options.resumable = client_policy_.reconnects;
   options.hold_until_ready = client_policy_.reconnects && random_.chance(900);
@@ -131,7 +130,8 @@ void World::make_plan() {
   AgentEnd::Policy policy;
   policy.table = random_.chance(400);
   policy.keep = random_.chance(800) ? core::Duration(1h) : core::Duration(1);
-  // What a client that never comes back leaves running holds its key until its session's time is over, which it never is here.
+  // What a client that never comes back leaves running holds its key until its session's time is over, which it never
+  // is here.
   client_stays_ = policy.table && policy.keep >= 1h;
   if (client_stays_) options.hold_until_ready = options.resumable;
   policy.options = options;
@@ -146,11 +146,13 @@ void World::make_plan() {
 
   const unsigned jobs = static_cast<unsigned>(random_.between(1, 5));
   // Many small pieces cost as much as many bytes: as much content as the narrower window lets through in some rounds.
-  const std::uint64_t narrow = std::min({options.window, policy.options.window, std::uint64_t{options.max_data}, options.send_queue,
-                                         std::uint64_t{policy.options.max_data}, policy.options.send_queue});
+  const std::uint64_t narrow =
+      std::min({options.window, policy.options.window, std::uint64_t{options.max_data}, options.send_queue,
+                std::uint64_t{policy.options.max_data}, policy.options.send_queue});
   // At least what an agent says to a client whose session it does not know, as in a stream's window.
   capacity_ = random_.chance(500) ? random_.between(400, 3000) : 128 << 10;
-  const std::uint64_t most = std::min<std::uint64_t>(std::min<std::uint64_t>(narrow, capacity_) * 30, random_.chance(30) ? 700 << 10 : 12 << 10);
+  const std::uint64_t most = std::min<std::uint64_t>(std::min<std::uint64_t>(narrow, capacity_) * 30,
+                                                     random_.chance(30) ? 700 << 10 : 12 << 10);
   for (unsigned i = 1; i <= jobs; ++i) {
     Job& job = ledger_.jobs.emplace_back();
     job.number = i;
@@ -163,14 +165,14 @@ void World::make_plan() {
     job.stubborn = random_.chance(300);
     if (random_.chance(400)) {
       job.key = "key " + std::to_string(i);
-      for (std::uint64_t& size : job.out) size = std::min<std::uint64_t>(size, 30 << 10);   // a replay brings it whole
+      for (std::uint64_t& size : job.out) size = std::min<std::uint64_t>(size, 30 << 10);  // a replay brings it whole
     }
   }
   steps_ = static_cast<unsigned>(random_.between(20, 220));
   faults_left_ = static_cast<unsigned>(random_.below(8));
   fault_rate_ = static_cast<unsigned>(random_.between(10, 80));
-  note("plan", jobs, steps_, faults_left_, capacity_, options.window, policy.options.window, client_policy_.sealed, client_policy_.reconnects,
-       policy.table, compress);
+  note("plan", jobs, steps_, faults_left_, capacity_, options.window, policy.options.window, client_policy_.sealed,
+       client_policy_.reconnects, policy.table, compress);
   make_client();
 }
 
@@ -186,7 +188,8 @@ void World::retry() {
     if (job.attempts == 0 || job.attempts >= kMaxAttempts) continue;
     bool wanted = true;
     for (const Attempt& attempt : ledger_.attempts)
-      if (attempt.job == &job && (!attempt.over || attempt.ended || attempt.detached || attempt.cancelled)) wanted = false;
+      if (attempt.job == &job && (!attempt.over || attempt.ended || attempt.detached || attempt.cancelled))
+        wanted = false;
     if (wanted && (job.key.empty() ? random_.chance(300) : true)) client_->open(job);
   }
 }
@@ -212,7 +215,8 @@ void World::cut() {
   Wire* wire = client_->wire();
   if (!wire || wire->hole) return;
   ++ledger_.counters.cuts;
-  const std::size_t up = random_.below(wire->to_agent.under_way().size() + 1), down = random_.below(wire->to_client.under_way().size() + 1);
+  const std::size_t up = random_.below(wire->to_agent.under_way().size() + 1),
+                    down = random_.below(wire->to_client.under_way().size() + 1);
   lost_bytes_ = as_text(wire->to_client.under_way().subspan(down));
   wire->to_agent.end(up);
   wire->to_client.end(down);
@@ -258,9 +262,12 @@ void World::client_step(bool all) {
   if (calls.empty()) return;
   if (!all) {
     Call& call = *calls[random_.below(calls.size())];
-    if (random_.chance(15)) call.cancel();
-    else if (random_.chance(10)) call.detach();
-    else call.work(random_, false);
+    if (random_.chance(15))
+      call.cancel();
+    else if (random_.chance(10))
+      call.detach();
+    else
+      call.work(random_, false);
     return;
   }
   for (std::size_t i = 0; i < calls.size(); ++i) calls[i]->work(random_, true);
@@ -319,8 +326,10 @@ void World::chaos() {
       break;
     case 14:
       if (client_->wants_transport()) {
-        if (random_.chance(800)) connect();
-        else client_->refused(false, now_), note("dial fails");
+        if (random_.chance(800))
+          connect();
+        else
+          client_->refused(false, now_), note("dial fails");
       } else if (random_.chance(300)) {
         client_->ping();
       }
@@ -330,8 +339,8 @@ void World::chaos() {
       if (client_->tick(now_)) note("tick");
       break;
   }
-  note("state", ledger_.counters.bytes, ledger_.counters.ends, ledger_.counters.losses, wire ? wire->to_agent.under_way().size() : 0,
-       wire ? wire->to_client.under_way().size() : 0);
+  note("state", ledger_.counters.bytes, ledger_.counters.ends, ledger_.counters.losses,
+       wire ? wire->to_agent.under_way().size() : 0, wire ? wire->to_client.under_way().size() : 0);
   sweep();
 }
 
@@ -380,7 +389,8 @@ void World::calm() {
     // In the end the agent hears of a wire that nobody holds; then the time of whoever did not come back is over.
     if (idle == kPatience / 4)
       for (const auto& wire : wires_) wire->hole = wire->hole && !wire->client_left;
-    if (idle == kPatience / 2) while (agent_ && agent_->forget()) note("forget");
+    if (idle == kPatience / 2)
+      while (agent_ && agent_->forget()) note("forget");
     if (idle > kPatience) return ledger_.fail("nothing moves any more although the network lets everything through");
   }
   note("all over", ledger_.counters.steps, ledger_.counters.bytes);
@@ -402,9 +412,9 @@ void World::take_down() {
   agent_->turn();
   agent_->turn();
   // A session that waits for an hour does so when its client's goodbye was lost with the wire.
-  if (!client_stays_ && (!agent_->tasks.empty() || agent_->sessions() > 0)) ledger_.fail("sessions outlive their client");
-  for (const Attempt& attempt : ledger_.attempts)
-    ledger_.check(attempt.over, "a stream did not end", attempt);
+  if (!client_stays_ && (!agent_->tasks.empty() || agent_->sessions() > 0))
+    ledger_.fail("sessions outlive their client");
+  for (const Attempt& attempt : ledger_.attempts) ledger_.check(attempt.over, "a stream did not end", attempt);
 }
 
 }  // namespace
@@ -420,7 +430,8 @@ Outcome run(const Settings& settings, agent::Loop& loop) {
   loop.turn(core::Duration::zero());
   const std::size_t left = live_bytes() - before - (outcome.failure ? outcome.failure->capacity() + 64 : 0);
   // The loop keeps its tables' memory; more than that would grow with every schedule.
-  if (!outcome.failure && left > 64 << 10 && live_bytes() > before) outcome.failure = std::to_string(left) + " bytes are left behind";
+  if (!outcome.failure && left > 64 << 10 && live_bytes() > before)
+    outcome.failure = std::to_string(left) + " bytes are left behind";
   return outcome;
 }
 
