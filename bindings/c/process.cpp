@@ -77,7 +77,6 @@ int sbx_exit_status_shell_code(const sbx_exit_status* status) {
 
 const char* sbx_exit_cause_name(sbx_exit_cause cause) {
   const int number = static_cast<int>(cause);
-  if (number == SBX_KILLED) return "killed";
   if (number < SBX_EXITED || number > SBX_KILLED) return "unknown";
   return sandbox::name(static_cast<ExitCause>(number)).data();  // of a literal: ends with a NUL
 }

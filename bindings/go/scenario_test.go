@@ -310,12 +310,8 @@ func command(args *arguments) *sandbox.Command {
 }
 
 func statusFields(status sandbox.ExitStatus) object {
-	cause := status.Cause.String()
-	if status.Cause == sandbox.Killed {
-		cause = "cancelled" // as the stories call it
-	}
 	return object{
-		"cause": cause, "exit_code": int64(status.ExitCode), "signal": int64(status.Signal),
+		"cause": status.Cause.String(), "exit_code": int64(status.ExitCode), "signal": int64(status.Signal),
 		"shell_code": int64(status.ShellCode()), "core_dumped": status.CoreDumped, "oom_kills": int64(status.OOMKills),
 		"stdout_bytes": int64(status.StdoutBytes), "stderr_bytes": int64(status.StderrBytes),
 		"stdout_dropped": int64(status.StdoutDropped), "stderr_dropped": int64(status.StderrDropped),

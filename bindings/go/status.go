@@ -56,7 +56,7 @@ func (s ExitStatus) ShellCode() int {
 	return int(C.sbx_exit_status_shell_code(&status))
 }
 
-// String is "exited 1", "killed, signal: killed", ….
+// String is "exited 1", "cancelled, signal: killed", ….
 func (s ExitStatus) String() string {
 	if s.Cause == Exited {
 		return fmt.Sprintf("exited %d", s.ExitCode)

@@ -190,7 +190,8 @@ class Client {
   /// Prometheus text.
   Result<std::string> metrics();
 
-  /// Ends the client's thread and connections; sandboxes that were left go on under their ttl. Idempotent.
+  /// Later calls of the client fail with failed_precondition. Sandboxes it gave out keep their sessions until they are closed,
+  /// left or destroyed themselves; with the last of them the client's thread ends. Idempotent.
   Result<void> close();
 
   explicit Client(std::shared_ptr<client::ClientState> state) noexcept;

@@ -10,7 +10,7 @@ static void names(void) {
   CHECK(strcmp(sbx_code_name(SBX_OK), "ok") == 0 && strcmp(sbx_code_name(SBX_NOT_FOUND), "not_found") == 0);
   CHECK(strcmp(sbx_code_name(SBX_INTERNAL), "internal") == 0 && strcmp(sbx_code_name((sbx_code)15), "unknown") == 0);
   CHECK(strcmp(sbx_exit_cause_name(SBX_TIMED_OUT), "timed_out") == 0 && strcmp(sbx_exit_cause_name((sbx_exit_cause)0), "unknown") == 0);
-  CHECK(strcmp(sbx_exit_cause_name(SBX_KILLED), "killed") == 0);
+  CHECK(strcmp(sbx_exit_cause_name(SBX_KILLED), "cancelled") == 0);
 }
 
 static void nothing(void) {

@@ -45,9 +45,7 @@ static void line_free(line_t* line) {
 }
 
 static json_t* status_fields(const sbx_exit_status* status) {
-  const char* cause = status->cause == SBX_KILLED
-                          ? "cancelled"
-                          : sbx_exit_cause_name(status->cause); /* C's own word for it is killed */
+  const char* cause = sbx_exit_cause_name(status->cause);
   json_t* fields = json_pack("{s:s, s:i, s:i, s:i, s:b, s:i}", "cause", cause, "exit_code", status->exit_code, "signal",
                              status->signal, "shell_code", sbx_exit_status_shell_code(status), "core_dumped",
                              status->core_dumped, "oom_kills", (int)status->oom_kills);
