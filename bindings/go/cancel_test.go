@@ -154,7 +154,8 @@ func TestManyAtOnce(t *testing.T) {
 		check(t, holder.CloseStdin())
 		group.Wait()
 		equal(t, "ended", int(ended.Load()), count)
-		if during > before+8 {
+		// Go itself adds a thread when a call into C, however short, is held up; with one per program it would be 200.
+		if during > before+count/4 {
 			t.Errorf("%d threads before, %d while %d programs ran", before, during, count)
 		}
 	})
