@@ -370,12 +370,16 @@ Result<std::unique_ptr<MountedTree>> Base::mount_tree(const launch::Tree& plan, 
     tree->attached.emplace_back("dev", device_place);
   } else {
     auto mounted = attach(devices.get(), root.get(), "dev");
-    if (!mounted)
+    if (!mounted) {
+      if (const int why = mounted.error().sys_errno(); why != ENOENT && why != ENOTDIR) return std::move(mounted).error();
       return Error(ErrorCode::failed_precondition, "the image has no directory /dev to mount on")
           .with_operation("native.image").with_cause(std::move(mounted).error());
+    }
     for (const char* name : {"proc", "root", "tmp"}) {
       struct stat info {};
-      if (::fstatat(root.get(), name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISDIR(info.st_mode))
+      const bool found = ::fstatat(root.get(), name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+      if (!found && errno != ENOENT) return Error::from_errno(errno, "native.image", std::string("/") + name);
+      if (!found || !S_ISDIR(info.st_mode))
         return Error(ErrorCode::failed_precondition, std::string("the image has no directory /") + name + " to mount on").with_operation("native.image");
     }
   }

@@ -51,6 +51,7 @@ struct Phase {
   const char* to;
   const char* reached_by;   ///< command of fault-steps
   bool child;
+  std::size_t sample = 1;   ///< every so manieth call, unless all are asked for: a recipe takes seconds under a debugger
 };
 
 class Faults : public ::testing::Test {
@@ -110,8 +111,8 @@ class Faults : public ::testing::Test {
         if (phase_->child) tracer_->stop_at_system_calls(begins ? std::set<std::string>{"sandbox-launcher+"} : std::set<std::string>{});
         else tracer_->stop_at_system_calls(begins ? std::set<std::string>{"sandbox-launcher"} : std::set<std::string>{});
       }
-      // Asking for a descriptor's flags cannot fail, and musl's fdopendir(3) does not look.
-      const bool cannot_fail = stop->call == SYS_fcntl && stop->arguments[1] == F_GETFL;
+      // Asking who one is cannot fail, nor can asking for a descriptor's flags, and musl's fdopendir(3) does not look.
+      const bool cannot_fail = stop->call == SYS_getpid || (stop->call == SYS_fcntl && stop->arguments[1] == F_GETFL);
       if (stop->why == Tracer::Why::call && inside_ && !cannot_fail) {
         // A recursion (host directories are copied) has a new depth for each level: some of them stand for all.
         if (known_.insert(stop->site).second && ++depths_[stop->site.substr(0, stop->site.find(','))] <= kDepths)
@@ -248,7 +249,9 @@ class Beginning : public Faults {
     };
     ASSERT_EQ(once({}), "ok");
     ASSERT_FALSE(sites_.empty());
-    for (std::size_t i = 0; i < sites_.size(); ++i) {
+    const char* matrix = std::getenv("SANDBOX_FAULTS");
+    const std::size_t every = matrix && std::string_view(matrix) == "full" ? 1 : phase.sample;
+    for (std::size_t i = every / 2; i < sites_.size(); i += every) {
       const std::string site = sites_[i];
       const std::string answer = once(site);
       if (failed_) judge(site, answer);
@@ -260,7 +263,7 @@ class Beginning : public Faults {
 };
 
 TEST_F(Beginning, EveryStepOfALaunchersStartIsToldByName) { run({"start", "launcher.started", "launcher.configured", "open", false}); }
-TEST_F(Beginning, EveryStepOfARecipeIsToldByName) { run({"prepare", "launcher.before_prepare", "launcher.prepared", "create", false}); }
+TEST_F(Beginning, EveryStepOfARecipeIsToldByName) { run({"prepare", "launcher.before_prepare", "launcher.prepared", "create", false, 8}); }
 
 }  // namespace
 }  // namespace sandbox::testing
