@@ -72,7 +72,8 @@ class Live(Case):
             self.assertTrue(got == content, size)
             self.assertEqual(result["size"], size)
             self.assertTrue(all(len(blob) <= MIB + 28 for blob in blobs))
-            self.assertTrue(content == b"" or all(content[:16] not in blob for blob in blobs))
+            # A byte or two stand in any ciphertext by chance.
+            self.assertTrue(size < 16 or all(content[:16] not in blob for blob in blobs))
         self.assertEqual(self.s.exec("wc -c < /root/f")["stdout"].strip(), str(2 * MIB + 3))
 
     def test_directories(self):
