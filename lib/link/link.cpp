@@ -20,7 +20,8 @@ constexpr std::size_t kBusyRead = 32 << 10;
 constexpr int kReactorReads = 4;
 
 /// Sleeps until `stream` can be read or is broken (true), or can be written, or `wake` is readable, or `until` (false).
-bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until) {
+/// `eagerness`: looks for a moment first; null: does not.
+bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until, Eagerness* eagerness) {
   pollfd polled[2] = {{stream, static_cast<short>(POLLIN | (for_room ? POLLOUT : 0)), 0}, {wake, POLLIN, 0}};
   timespec timeout{};
   const bool bounded = until != core::TimePoint::max();
@@ -30,7 +31,13 @@ bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until)
     const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(left).count();
     timeout = {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
   }
-  const int ready = ::ppoll(polled, 2, bounded ? &timeout : nullptr, nullptr);
+  int ready = 0;
+  if (eagerness) {
+    for (const auto end = std::min(until, core::SteadyClock::now() + Eagerness::kLook); ready == 0 && core::SteadyClock::now() < end;)
+      ready = ::poll(polled, 2, 0);
+    eagerness->learned(ready > 0);
+  }
+  if (ready == 0) ready = ::ppoll(polled, 2, bounded ? &timeout : nullptr, nullptr);
   return ready > 0 && (polled[0].revents & ~POLLOUT) != 0;
 }
 
@@ -170,10 +177,11 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
     const auto until = std::min(deadline, impl.session.next_tick());
     const bool for_room = impl.polls_output = impl.blocked;
     const int fd = impl.stream->fd(), wake_fd = impl.wakeup->fd();
+    const bool eager = impl.eagerness.worth(std::exchange(impl.moved, 0), impl.waiters.size());
     impl.polling = true;
     lock.unlock();
     bool readable = likely_more || impl.stream->pending();
-    if (!readable) readable = wait_for_stream(fd, wake_fd, for_room, until);
+    if (!readable) readable = wait_for_stream(fd, wake_fd, for_room, until, eager ? &impl.eagerness : nullptr);
     Result<std::size_t> got = std::size_t{0};
     ReadBuffer buffer;
     if (readable) got = impl.stream->read_some(buffer.take());
@@ -190,6 +198,7 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
     // After a bulk read the next one goes without poll; when that finds nothing, poll decides whether there is an end.
     if (readable && !(likely_more && got && *got == 0)) impl.take(got, buffer);
     likely_more = got && *got >= kBusyRead;
+    if (got) impl.moved += *got;
     const auto now = core::SteadyClock::now();
     impl.tick(now);
     impl.tell_waiters(impl.leader);

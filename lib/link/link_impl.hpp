@@ -12,6 +12,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "link/eagerness.hpp"
 #include "link/link.hpp"
 #include "session/endpoint.hpp"
 
@@ -102,6 +103,7 @@ struct Link::Impl final : session::SessionHandler {
         return;
       }
       endpoint->sent(*put);
+      moved += *put;
     }
     blocked = false;
     // Sealing can fail, too (a channel used up): the session has ended then.
@@ -196,6 +198,8 @@ struct Link::Impl final : session::SessionHandler {
   bool polling = false;              ///< the leader is outside the lock
   bool polls_output = false;         ///< and waits for room to write too
   bool woken = false;                ///< and was woken already
+  std::size_t moved = 0;             ///< bytes sent and read since the leader last waited
+  Eagerness eagerness;               ///< the leader's
 
   std::uint64_t attention = 0;
   std::optional<stream_descriptor> descriptor;  ///< registered while needed and shortly after: epoll would report every byte otherwise
