@@ -1,17 +1,14 @@
-import { FailedPreconditionError } from "./errors.js";
 import * as c from "./native/functions.js";
 import { freeWith, Handle } from "./native/handle.js";
 import { check, outError, outPointer, takeText } from "./native/memory.js";
-import { run } from "./native/operation.js";
-import { type Iterating, iterate } from "./streams.js";
+import { Arrivals, type Iterating, iterate } from "./streams.js";
 import type { Abortable, Waiting } from "./types.js";
 import { parse, type SandboxEvent, sandboxEvent } from "./values.js";
 
 /** What happens in a runtime or daemon. At most 4096 events wait to be taken; `gap` says that some were lost. */
 export class EventStream implements AsyncIterable<SandboxEvent>, AsyncDisposable {
   private readonly handle: Handle;
-  private readonly kept: SandboxEvent[] = [];
-  private waiting = false;
+  private readonly arrivals = new Arrivals<SandboxEvent>("somebody waits for the next event already", "events.next");
 
   /** @internal */
   constructor(handle: bigint, owner: Handle) {
@@ -19,24 +16,9 @@ export class EventStream implements AsyncIterable<SandboxEvent>, AsyncDisposable
   }
 
   /** One at a time. Giving up loses nothing. */
-  async next(waiting: Waiting = {}): Promise<SandboxEvent> {
+  next(waiting: Waiting = {}): Promise<SandboxEvent> {
     const handle = this.handle;
-    handle.get();
-    if (this.waiting) throw new FailedPreconditionError("somebody waits for the next event already", "events.next");
-    const kept = this.kept.shift();
-    if (kept) return kept;
-    this.waiting = true;
-    try {
-      return await run({
-        begin: () => c.events.next(handle.get()),
-        take: takeEvent,
-        handle,
-        waiting,
-        late: (event) => this.kept.push(event),
-      });
-    } finally {
-      this.waiting = false;
-    }
+    return this.arrivals.next(handle, waiting, () => c.events.next(handle.get()), takeEvent);
   }
 
   /** All events from now on, until close(). */

@@ -1,11 +1,10 @@
-import { FailedPreconditionError } from "./errors.js";
 import { words } from "./native/encode.js";
 import * as c from "./native/functions.js";
 import { freeWith, Handle } from "./native/handle.js";
 import { check, OutStruct, outError, outPointer, takeBuffer } from "./native/memory.js";
 import { run, takeNothing } from "./native/operation.js";
 import * as structs from "./native/structs.js";
-import { type Iterating, iterate, Turns } from "./streams.js";
+import { Arrivals, type Iterating, iterate, Turns } from "./streams.js";
 import type { Abortable, BytesLike, Transfer, Waiting } from "./types.js";
 import { waitingOf } from "./native/input.js";
 
@@ -15,8 +14,7 @@ import { waitingOf } from "./native/input.js";
  */
 export class FileReader implements AsyncIterable<Buffer>, AsyncDisposable {
   private readonly handle: Handle;
-  private readonly kept: (Buffer | undefined)[] = [];
-  private reading = false;
+  private readonly arrivals = new Arrivals<Buffer | undefined>("another read is under way", "reader.read");
 
   /** @internal */
   constructor(handle: bigint, owner: Handle) {
@@ -24,24 +22,10 @@ export class FileReader implements AsyncIterable<Buffer>, AsyncDisposable {
   }
 
   /** The next piece; undefined at the end. One read at a time. */
-  async read(waiting: Waiting = {}): Promise<Buffer | undefined> {
+  read(waiting: Waiting = {}): Promise<Buffer | undefined> {
     const handle = this.handle;
-    handle.get();
-    if (this.reading) throw new FailedPreconditionError("another read is under way", "reader.read");
-    waitingOf(waiting).signal?.throwIfAborted();
-    if (this.kept.length > 0) return this.kept.shift();
-    this.reading = true;
-    try {
-      return await run({
-        begin: () => c.reader.read(handle.get()),
-        take: takePiece,
-        handle,
-        waiting,
-        late: (piece) => this.kept.push(piece),
-      });
-    } finally {
-      this.reading = false;
-    }
+    const ready = () => waitingOf(waiting).signal?.throwIfAborted();
+    return this.arrivals.next(handle, waiting, () => c.reader.read(handle.get()), takePiece, ready);
   }
 
   /** All pieces from here on. Leaving the loop leaves the reader open. */

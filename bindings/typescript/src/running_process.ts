@@ -1,4 +1,3 @@
-import { FailedPreconditionError } from "./errors.js";
 import { cells } from "./native/encode.js";
 import * as c from "./native/functions.js";
 import { freeWith, Handle } from "./native/handle.js";
@@ -6,7 +5,7 @@ import { bytesOf, integer, waitingOf } from "./native/input.js";
 import { check, outError, outInt, outPointer, takeBuffer } from "./native/memory.js";
 import { run, takeNothing } from "./native/operation.js";
 import { ExitStatus, exitStatus } from "./exit_status.js";
-import { type Iterating, iterate, Turns } from "./streams.js";
+import { Arrivals, type Iterating, iterate, Turns } from "./streams.js";
 import type { Abortable, BytesLike, OutputChunk, TerminalSize, Waiting } from "./types.js";
 
 /**
@@ -16,8 +15,7 @@ import type { Abortable, BytesLike, OutputChunk, TerminalSize, Waiting } from ".
 export class RunningProcess implements AsyncIterable<OutputChunk>, AsyncDisposable {
   private readonly handle: Handle;
   private readonly input = new Turns();
-  private readonly kept: (OutputChunk | undefined)[] = [];
-  private reading = false;
+  private readonly arrivals = new Arrivals<OutputChunk | undefined>("another read is under way", "process.read");
 
   /** Process id inside the sandbox. */
   readonly pid: number;
@@ -29,24 +27,10 @@ export class RunningProcess implements AsyncIterable<OutputChunk>, AsyncDisposab
   }
 
   /** The next output; undefined when both streams have ended. One read at a time. */
-  async read(waiting: Waiting = {}): Promise<OutputChunk | undefined> {
+  read(waiting: Waiting = {}): Promise<OutputChunk | undefined> {
     const handle = this.handle;
-    handle.get();
-    if (this.reading) throw new FailedPreconditionError("another read is under way", "process.read");
-    waitingOf(waiting).signal?.throwIfAborted();
-    if (this.kept.length > 0) return this.kept.shift();
-    this.reading = true;
-    try {
-      return await run({
-        begin: () => c.process.read(handle.get()),
-        take: takeOutput,
-        handle,
-        waiting,
-        late: (chunk) => this.kept.push(chunk),
-      });
-    } finally {
-      this.reading = false;
-    }
+    const ready = () => waitingOf(waiting).signal?.throwIfAborted();
+    return this.arrivals.next(handle, waiting, () => c.process.read(handle.get()), takeOutput, ready);
   }
 
   /** All output from now on, as it comes. Leaving the loop leaves the program alone. */

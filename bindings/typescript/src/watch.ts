@@ -1,18 +1,15 @@
-import { FailedPreconditionError } from "./errors.js";
 import { FILE_TYPES } from "./native/encode.js";
 import * as c from "./native/functions.js";
 import { freeWith, Handle } from "./native/handle.js";
 import { check, OutStruct, outError } from "./native/memory.js";
-import { run } from "./native/operation.js";
 import * as structs from "./native/structs.js";
-import { type Iterating, iterate } from "./streams.js";
+import { Arrivals, type Iterating, iterate } from "./streams.js";
 import type { Abortable, FileChange, FileEvent, Waiting } from "./types.js";
 
 /** Changes of files below a directory. Iterate it, or ask for the next. */
 export class Watch implements AsyncIterable<FileEvent>, AsyncDisposable {
   private readonly handle: Handle;
-  private readonly kept: FileEvent[] = [];
-  private waiting = false;
+  private readonly arrivals = new Arrivals<FileEvent>("somebody waits for the next event already", "watch.next");
 
   /** @internal */
   constructor(handle: bigint, owner: Handle) {
@@ -20,24 +17,9 @@ export class Watch implements AsyncIterable<FileEvent>, AsyncDisposable {
   }
 
   /** One at a time. Giving up loses nothing. */
-  async next(waiting: Waiting = {}): Promise<FileEvent> {
+  next(waiting: Waiting = {}): Promise<FileEvent> {
     const handle = this.handle;
-    handle.get();
-    if (this.waiting) throw new FailedPreconditionError("somebody waits for the next event already", "watch.next");
-    const kept = this.kept.shift();
-    if (kept) return kept;
-    this.waiting = true;
-    try {
-      return await run({
-        begin: () => c.watch.next(handle.get()),
-        take: takeEvent,
-        handle,
-        waiting,
-        late: (event) => this.kept.push(event),
-      });
-    } finally {
-      this.waiting = false;
-    }
+    return this.arrivals.next(handle, waiting, () => c.watch.next(handle.get()), takeEvent);
   }
 
   /** All events from now on. Ends by its signal, or with close(). */
