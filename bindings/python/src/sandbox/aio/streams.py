@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Generic, TypeVar
 
 from .. import _abi, _results
 from .._arguments import Content
@@ -13,6 +14,9 @@ from .._pieces import ReaderBase, WriterBase, pieces_of
 from ..errors import OperationCancelledError
 from ..values import Event, FileEvent, TransferSummary
 from ._finish import finish
+
+T = TypeVar("T")
+S = TypeVar("S", bound=StreamBase)
 
 
 class FileReader(ReaderBase):
@@ -96,7 +100,33 @@ class FileWriter(WriterBase):
             self.close()
 
 
-class Watch(StreamBase):
+class Arrivals(StreamBase, Generic[T]):
+    """What happens, one after the other, until it is closed."""
+
+    async def next(self, *, timeout: float | None = None) -> T:
+        raise NotImplementedError
+
+    def __aiter__(self: S) -> S:
+        return self
+
+    async def __anext__(self) -> T:
+        if self._is_closed:
+            raise StopAsyncIteration
+        try:
+            return await self.next()
+        except OperationCancelledError:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self: S) -> S:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Watch(Arrivals[FileEvent]):
     """Changes below a directory; ``async for event in watch``, until it is closed."""
 
     _what = "watch"
@@ -114,27 +144,8 @@ class Watch(StreamBase):
             Pending(_abi.watch_next_start(handle), _results.file_event), timeout=timeout, rescue=self._stash.keep
         )
 
-    def __aiter__(self) -> Watch:
-        return self
 
-    async def __anext__(self) -> FileEvent:
-        if self._is_closed:
-            raise StopAsyncIteration
-        try:
-            return await self.next()
-        except OperationCancelledError:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Watch:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class EventStream(EventStreamBase):
+class EventStream(EventStreamBase, Arrivals[Event]):
     """Events of a runtime or daemon as they happen; ``async for event in events``, until it is closed."""
 
     def __init__(self, handle: Handle, owner: object) -> None:
@@ -149,22 +160,3 @@ class EventStream(EventStreamBase):
         return await finish(
             Pending(_abi.events_next_start(handle), _results.event), timeout=timeout, rescue=self._stash.keep
         )
-
-    def __aiter__(self) -> EventStream:
-        return self
-
-    async def __anext__(self) -> Event:
-        if self._is_closed:
-            raise StopAsyncIteration
-        try:
-            return await self.next()
-        except OperationCancelledError:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> EventStream:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Generic, TypeVar
 
 from .. import _abi, _results
 from .._arguments import Content
@@ -13,6 +14,9 @@ from .._pieces import ReaderBase, WriterBase, pieces_of
 from ..errors import OperationCancelledError
 from ..values import Event, FileEvent, TransferSummary
 from ._finish import finish
+
+T = TypeVar("T")
+S = TypeVar("S", bound=StreamBase)
 
 
 class FileReader(ReaderBase):
@@ -115,7 +119,33 @@ class FileWriter(WriterBase):
             self.close()
 
 
-class Watch(StreamBase):
+class Arrivals(StreamBase, Generic[T]):
+    """What happens, one after the other, until it is closed."""
+
+    def next(self, *, timeout: float | None = None) -> T:
+        raise NotImplementedError
+
+    def __iter__(self: S) -> S:
+        return self
+
+    def __next__(self) -> T:
+        if self._is_closed:
+            raise StopIteration
+        try:
+            return self.next()
+        except OperationCancelledError:
+            raise StopIteration from None
+
+    def __enter__(self: S) -> S:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Watch(Arrivals[FileEvent]):
     """Changes below a directory; ``for event in watch``, until it is closed."""
 
     _what = "watch"
@@ -133,27 +163,8 @@ class Watch(StreamBase):
             Pending(_abi.watch_next_start(handle), _results.file_event), timeout=timeout, rescue=self._stash.keep
         )
 
-    def __iter__(self) -> Watch:
-        return self
 
-    def __next__(self) -> FileEvent:
-        if self._is_closed:
-            raise StopIteration
-        try:
-            return self.next()
-        except OperationCancelledError:
-            raise StopIteration from None
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class EventStream(EventStreamBase):
+class EventStream(EventStreamBase, Arrivals[Event]):
     """Events of a runtime or daemon as they happen; ``for event in events``, until it is closed."""
 
     def __init__(self, handle: Handle, owner: object) -> None:
@@ -166,22 +177,3 @@ class EventStream(EventStreamBase):
         if self._stash:
             return self._stash.take()
         return finish(Pending(_abi.events_next_start(handle), _results.event), timeout=timeout, rescue=self._stash.keep)
-
-    def __iter__(self) -> EventStream:
-        return self
-
-    def __next__(self) -> Event:
-        if self._is_closed:
-            raise StopIteration
-        try:
-            return self.next()
-        except OperationCancelledError:
-            raise StopIteration from None
-
-    def __enter__(self) -> EventStream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
-    ) -> None:
-        self.close()
