@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 
+#include "../scratch.hpp"
 #include "image/unpack.hpp"
 
 namespace {
@@ -24,25 +25,11 @@ constexpr std::uint64_t kMaxBytes = 1 << 20, kMaxEntries = 200;
 
 [[noreturn]] void wrong() { std::abort(); }
 
-/// A directory of this process with a neighbour that nobody may touch. In memory where there is some.
-struct Scratch {
-  Scratch() {
-    std::string place = ::access("/dev/shm", W_OK) == 0 ? "/dev/shm/sandbox-fuzz-XXXXXX" : "/tmp/sandbox-fuzz-XXXXXX";
-    if (!::mkdtemp(place.data())) wrong();
-    path = place;
-    if (::mkdir((path + "/neighbour").c_str(), 0700) != 0) wrong();
+/// A directory with a neighbour that nobody may touch.
+struct Place : fuzz::Scratch {
+  Place() {
+    if (::mkdir((path() + "/neighbour").c_str(), 0700) != 0) wrong();
   }
-  ~Scratch() { clear(path); }
-  static void clear(const std::string& path) {
-    ::nftw(
-        path.c_str(),
-        [](const char* name, const struct stat*, int, FTW*) {
-          ::chmod(name, 0700);
-          return ::remove(name);
-        },
-        16, FTW_DEPTH | FTW_PHYS);
-  }
-  std::string path;
 };
 
 int files = 0;
@@ -107,12 +94,12 @@ std::string zstd(std::string_view plain) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2 || size > 64 << 10) return 0;
-  static const Scratch scratch;
+  static const Place scratch;
   const std::string_view plain = as_text(std::as_bytes(std::span(data + 2, size - 2)));
   const int packing = data[0] & 3;
   const std::string archive = packing == 1 ? gzip(plain) : packing == 2 ? zstd(plain) : std::string(plain);
 
-  const std::string root = scratch.path + "/root";
+  const std::string root = scratch.path() + "/root";
   if (::mkdir(root.c_str(), 0755) != 0) wrong();
   const int directory = ::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) wrong();
@@ -135,7 +122,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     result.error().ignore("expected");
   }
   ::nftw(root.c_str(), options.overlay_whiteouts ? check_whiteouts : check_file, 16, FTW_PHYS);
-  if (entries(scratch.path) != 2 || entries(scratch.path + "/neighbour") != 0) wrong();
-  Scratch::clear(root);
+  if (entries(scratch.path()) != 2 || entries(scratch.path() + "/neighbour") != 0) wrong();
+  fuzz::Scratch::clear(root);
   return 0;
 }

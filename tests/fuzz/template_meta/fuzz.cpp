@@ -1,9 +1,6 @@
 // The record of a template as it lies on disk. Byte 0 even: the record's own digest is put in front, so that what is behind it is
 // read; odd: the bytes are the file. What is found is the template that was asked for.
-#include <ftw.h>
 #include <sodium.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <fstream>
@@ -13,6 +10,7 @@
 
 #include <sandbox/bytes.hpp>
 
+#include "../scratch.hpp"
 #include "image/store.hpp"
 
 namespace {
@@ -25,20 +23,13 @@ const std::string kId = "tpl-0123456789abcdef";
 
 struct Store {
   Store() {
-    std::string place = ::access("/dev/shm", W_OK) == 0 ? "/dev/shm/sandbox-fuzz-XXXXXX" : "/tmp/sandbox-fuzz-XXXXXX";
-    if (!::mkdtemp(place.data())) wrong();
-    path = place;
     image::StoreOptions options;
-    options.directory = path;
+    options.directory = scratch.path();
     auto opened = image::ImageStore::open(std::move(options));
     if (!opened) wrong();
     store = *std::move(opened);
   }
-  ~Store() {
-    store.reset();
-    ::nftw(path.c_str(), [](const char* name, const struct stat*, int, FTW*) { return ::remove(name); }, 16, FTW_DEPTH | FTW_PHYS);
-  }
-  std::string path;
+  const fuzz::Scratch scratch;
   std::unique_ptr<image::ImageStore> store;
 };
 
@@ -56,7 +47,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const Store place;
   const std::string_view in = as_text(std::as_bytes(std::span(data + 1, size - 1)));
   {
-    std::ofstream file(place.path + "/templates/" + kId + ".meta", std::ios::binary | std::ios::trunc);
+    std::ofstream file(place.scratch.path() + "/templates/" + kId + ".meta", std::ios::binary | std::ios::trunc);
     if (data[0] % 2 == 0) file << digest(in) << '\n';
     file << in;
     if (!file.flush()) wrong();
