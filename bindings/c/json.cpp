@@ -52,17 +52,9 @@ std::string write_json(const std::vector<PoolStats>& pools) {
   rest::JsonWriter json;
   json.begin_array();
   for (const PoolStats& pool : pools) {
-    json.begin_object()
-        .member("profile", pool.profile)
-        .member("ready", pool.ready)
-        .member("target", pool.target)
-        .member("warming", pool.warming)
-        .member("hits", pool.hits)
-        .member("misses", pool.misses)
-        .member("replaced", pool.replaced)
-        .member("failures", pool.failures)
-        .member("refill_ms", std::chrono::duration<double, std::milli>(pool.refill_time).count())
-        .end_object();
+    json.begin_object().member("profile", pool.profile).member("ready", pool.ready);
+    rest::put_numbers(json, pool);
+    json.end_object();
   }
   return std::move(json.end_array()).take();
 }

@@ -114,6 +114,8 @@ std::string write(const std::vector<ProfileInfo>& list);
 Result<std::vector<ProfileInfo>> read_profiles(std::string_view json);
 
 std::string write(const PoolInfo& pool);
+/// The members that a pool of a daemon and one of a runtime have in common, into the object that is open.
+void put_numbers(JsonWriter& json, const PoolStats& pool);
 std::string write(const std::vector<PoolInfo>& list);
 Result<std::vector<PoolInfo>> read_pools(std::string_view json);
 /// Body of PUT /pools/{profile}: {"count":n}. Negative numbers are read; the caller refuses them with its own words.

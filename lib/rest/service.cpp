@@ -57,21 +57,25 @@ Result<ServiceEvent> event_of(const Value& value) {
 
 }  // namespace
 
+void put_numbers(JsonWriter& json, const PoolStats& pool) {
+  json.member("target", pool.target)
+      .member("warming", pool.warming)
+      .member("hits", pool.hits)
+      .member("misses", pool.misses)
+      .member("replaced", pool.replaced)
+      .member("failures", pool.failures)
+      .member("refill_ms", std::chrono::duration<double, std::milli>(pool.refill_time).count());
+}
+
 void put(JsonWriter& json, const PoolInfo& pool) {
   json.begin_object()
       .member("profile", pool.profile)
       .member("image", pool.image)
       .member("ready", pool.ready)
       .member("memory", pool.memory)
-      .member("cpu", pool.cpus)
-      .member("target", pool.target)
-      .member("warming", pool.warming)
-      .member("hits", pool.hits)
-      .member("misses", pool.misses)
-      .member("replaced", pool.replaced)
-      .member("failures", pool.failures)
-      .member("refill_ms", std::chrono::duration<double, std::milli>(pool.refill_time).count())
-      .end_object();
+      .member("cpu", pool.cpus);
+  put_numbers(json, pool);
+  json.end_object();
 }
 
 Result<PoolInfo> pool_of(const Value& value) {
