@@ -1,2 +1,0 @@
-// For tests that do not link the module "lab".
-#include "lab/ledger.cpp"
