@@ -19,6 +19,7 @@
 
 #include <sandbox/client.hpp>
 
+#include "support/eventually.hpp"
 #include "support/ledger.hpp"
 #include "support/live_runtime.hpp"
 #include "support/tracer.hpp"
@@ -233,12 +234,14 @@ class Run {
 
   /// Until the new daemon has taken over what there is and listens: a signal before would end it half-way.
   void await_daemon() {
-    for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;) {
-      if (auto client = Client::connect("unix://" + state_.path() + "/d.sock")) return;
-      else client.error().ignore("not up yet");
-      std::this_thread::sleep_for(2ms);  // polling interval
-    }
-    problem("no daemon: " + contents(output("daemon")));
+    const bool serves = eventually(
+        [&] {
+          const auto client = Client::connect("unix://" + state_.path() + "/d.sock");
+          if (!client) client.error().ignore("not up yet");
+          return client.has_value();
+        },
+        kStarting);
+    if (!serves) problem("no daemon: " + contents(output("daemon")));
   }
 
   void kill_at_point() {
