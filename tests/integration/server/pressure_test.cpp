@@ -1,8 +1,6 @@
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <atomic>
-#include <cstring>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -86,11 +84,8 @@ class ServerQueue : public LiveService {
   }
   /// Sends a creation on a connection of its own; what answers it can be read there.
   core::UniqueFd ask() {
-    core::UniqueFd connection(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    socket().copy(address.sun_path, sizeof address.sun_path - 1);
-    EXPECT_EQ(::connect(connection.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    core::UniqueFd connection = connect_unix(socket());
+    EXPECT_TRUE(connection);
     constexpr std::string_view request = "POST /sandboxes HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}";
     EXPECT_EQ(::write(connection.get(), request.data(), request.size()), static_cast<ssize_t>(request.size()));
     get("/health");  // behind it on the same thread: it was seen
@@ -146,11 +141,8 @@ TEST_F(ServerPressure, GarbageIsAnsweredOrDroppedAndTheDaemonLives) {
       std::string("\0\0\0\0", 4), "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST /sandboxes HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
       "POST /sandboxes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "GET /" + std::string(100'000, 'a') + " HTTP/1.1\r\n\r\n"};
   for (const std::string& bytes : garbage) {
-    core::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, socket().c_str(), sizeof address.sun_path - 1);
-    ASSERT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const core::UniqueFd fd = connect_unix(socket());
+    ASSERT_TRUE(fd);
     static_cast<void>(::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL));
     ::shutdown(fd.get(), SHUT_WR);
     char answer[4096];

@@ -10,6 +10,9 @@
 
 namespace sandbox::testing {
 
+/// A connection to the unix socket at `path`; empty when there is none to be had.
+core::UniqueFd connect_unix(const std::string& path);
+
 /// A small WebSocket client over a unix socket, as an old SDK has one: blocking, whole messages, nothing clever.
 class RawWebSocket {
  public:
