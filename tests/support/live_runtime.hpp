@@ -1,34 +1,17 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
-#include <filesystem>
 #include <memory>
 #include <string>
 
 #include <sandbox/runtime.hpp>
 #include <sandbox/sandbox.hpp>
 
+#include "support/state_directory.hpp"
+
 /// A real runtime on the real kernel for tests, with a state directory of its own that is removed at the end.
 namespace sandbox::testing {
-
-class StateDirectory {
- public:
-  StateDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "sandbox-test-XXXXXX").string();
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~StateDirectory() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  StateDirectory(const StateDirectory&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 /// One runtime for a whole test program; closed by TearDownTestSuite of LiveTest.
 class LiveTest : public ::testing::Test {

@@ -13,29 +13,12 @@
 
 #include "conformance/scenarios/operations.hpp"
 #include "support/daemon_process.hpp"
+#include "support/state_directory.hpp"
 
 namespace sandbox::scenarios {
 namespace {
 
 constexpr std::chrono::seconds kStoryTime{60};
-
-class ScratchDirectory {
- public:
-  ScratchDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "sandbox-scenario-XXXXXX").string();
-    if (!::mkdtemp(pattern.data())) throw std::runtime_error("no scratch directory");
-    path_ = pattern;
-  }
-  ScratchDirectory(const ScratchDirectory&) = delete;
-  ~ScratchDirectory() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 /// Lines to standard output and to $SANDBOX_SCENARIO_REPORT.
 class Report {
@@ -88,7 +71,7 @@ void tell(const Object& story, World& world) {
                                 std::any& made) {
     return perform(Call{world, operation, args, on, scope, made});
   };
-  ScratchDirectory scratch;
+  testing::StateDirectory scratch;
   Scope scope;
   scope.keep("scratch", Saved{{{"", scratch.path()}}, {}});
   const auto spec = story.find("spec");
@@ -134,7 +117,7 @@ void run_file(const std::filesystem::path& file, const std::string& filter, Worl
 
 bool run_environment(const std::string& environment, const std::string& directory, const std::string& filter,
                      Report& report) {
-  ScratchDirectory state;
+  testing::StateDirectory state;
   std::unique_ptr<testing::DaemonProcess> daemon;
   World world{environment, nullptr, nullptr};
   if (environment == "embedded") {
