@@ -89,6 +89,7 @@ static void cancelled(world *here, sbx_sandbox *box) {
   /* A wait that is cancelled leaves the program alone. */
   sbx_process_free(&process);
   OK(sbx_spawn(box, &slow, &process, &err));
+  wait_until_running(box, "4321", 1); /* the shell has become the program */
   op = sbx_process_wait_start(process);
   sbx_op_cancel(op);
   finish(op);
