@@ -126,7 +126,7 @@ class Fs {
   Result<std::uint64_t> copy(std::string from, std::string to);
   Result<void> symlink(std::string target, std::string path);
   Result<void> chmod(std::string path, std::uint32_t mode);
-  /// Paths below `root` matching a glob: * ? [..] within a name, ** across directories. Sorted.
+  /// Sorted paths below `root` that match a glob: * ? [..] in a name, ** across directories. Beyond 4095 bytes: left out.
   Result<std::vector<FileInfo>> find(std::string root, std::string pattern, FindOptions options = {});
   /// Changes below `path` from the moment this returns.
   Result<Watch> watch(std::string path, bool recursive = true);

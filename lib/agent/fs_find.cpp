@@ -15,7 +15,8 @@ namespace {
 constexpr std::string_view kOperation = "fs.find";
 
 /// Walks below a root and reports what matches. Symlinks are reported, never followed. Directories that may not be read
-/// are passed over, as find(1) does.
+/// are passed over, as find(1) does, and so is what lies so deep that no request could name it. The work is linear in the
+/// entries, the memory bounded by the longest path.
 class FsFind final : public FileOperation {
  public:
   FsFind(Context context, protocol::FsFindRequest request) : FileOperation(context), request_(std::move(request)) {}
@@ -27,6 +28,7 @@ class FsFind final : public FileOperation {
     core::UniqueFd root(::open(request_.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!root) return file_error(errno, kOperation, request_.root);
     walk_.emplace(std::move(root));
+    trail_.emplace(glob_);
     return slice();
   }
 
@@ -53,6 +55,8 @@ class FsFind final : public FileOperation {
   /// Handles one entry; true when enough was found.
   bool look() {
     const auto& path = walk_->path();
+    if (path.size() > protocol::kMaxPath) return false;
+    trail_->look(walk_->depth(), walk_->name());
     auto type = walk_->type();
     struct stat info;
     bool known = false;
@@ -64,19 +68,20 @@ class FsFind final : public FileOperation {
     };
     if (type == protocol::FileType::unknown && !load()) return false;
 
-    if (glob_.matches(path) && (!request_.type || *request_.type == type) && load() &&
+    if (trail_->matches() && (!request_.type || *request_.type == type) && load() &&
         (!request_.type || *request_.type == type)) {
       batch_.add(make_entry(path, info, walk_->parent(), walk_->name()));
       if (request_.max_results && ++found_ >= request_.max_results) return true;
     }
     if (type == protocol::FileType::directory && (!request_.max_depth || walk_->depth() < request_.max_depth) &&
-        glob_.may_match_below(path))
+        trail_->may_match_below())
       walk_->descend();  // unreadable, or gone: passed over
     return false;
   }
 
   protocol::FsFindRequest request_;
   Glob glob_;
+  std::optional<Glob::Trail> trail_;
   std::optional<TreeWalk> walk_;
   EntryBatch batch_;
   std::uint64_t found_ = 0;

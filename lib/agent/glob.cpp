@@ -1,5 +1,6 @@
 #include "agent/glob.hpp"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "protocol/messages.hpp"
@@ -116,38 +117,65 @@ Result<Glob> Glob::compile(std::string_view pattern) {
   return glob;
 }
 
-std::vector<bool> Glob::states_after(std::string_view path) const {
-  // State i: the first i components of the pattern are used up. "**" may be skipped and may be stayed in.
-  std::vector<bool> now(components_.size() + 1), next;
-  const auto skip_stars = [&](std::vector<bool>& states) {
-    for (std::size_t i = 0; i < components_.size(); ++i)
-      if (states[i] && components_[i] == "**") states[i + 1] = true;
-  };
-  now[0] = true;
-  skip_stars(now);
-  while (!path.empty()) {
+namespace {
+
+/// A trail to the end of `path`.
+Glob::Trail trail_along(const Glob& glob, std::string_view path) {
+  Glob::Trail trail(glob);
+  for (std::size_t depth = 1; !path.empty(); ++depth) {
     const auto slash = path.find('/');
-    const auto name = path.substr(0, slash);
+    trail.look(depth, path.substr(0, slash));
     path.remove_prefix(slash == std::string_view::npos ? path.size() : slash + 1);
-    next.assign(components_.size() + 1, false);
-    for (std::size_t i = 0; i < components_.size(); ++i) {
-      if (!now[i]) continue;
-      if (components_[i] == "**") next[i] = true;
-      else if (match_name(components_[i], name)) next[i + 1] = true;
-    }
-    skip_stars(next);
-    now.swap(next);
   }
-  return now;
+  return trail;
 }
 
-bool Glob::matches(std::string_view path) const { return components_.empty() || states_after(path).back(); }
+constexpr bool has(const std::uint64_t* bits, std::size_t i) noexcept { return bits[i / 64] >> (i % 64) & 1; }
+constexpr void set(std::uint64_t* bits, std::size_t i) noexcept { bits[i / 64] |= std::uint64_t{1} << (i % 64); }
 
-bool Glob::may_match_below(std::string_view path) const {
-  if (components_.empty()) return true;
-  const auto states = states_after(path);
-  for (std::size_t i = 0; i < components_.size(); ++i)
-    if (states[i]) return true;
+}  // namespace
+
+bool Glob::matches(std::string_view path) const { return trail_along(*this, path).matches(); }
+bool Glob::may_match_below(std::string_view path) const { return trail_along(*this, path).may_match_below(); }
+
+Glob::Trail::Trail(const Glob& glob) : glob_(glob), words_(glob.components_.size() / 64 + 1), states_(words_) {
+  set(states(0), 0);
+  skip_stars(states(0));
+}
+
+/// "**" may be skipped and may be stayed in.
+void Glob::Trail::skip_stars(std::uint64_t* states) const noexcept {
+  for (std::size_t i = 0; i < glob_.components_.size(); ++i)
+    if (has(states, i) && glob_.components_[i] == "**") set(states, i + 1);
+}
+
+void Glob::Trail::look(std::size_t depth, std::string_view name) {
+  const auto& components = glob_.components_;
+  if (components.empty()) return;
+  depth_ = depth;
+  if (states_.size() < (depth + 1) * words_) states_.resize((depth + 1) * words_);
+  const std::uint64_t* above = states(depth - 1);
+  std::uint64_t* here = states(depth);
+  std::fill_n(here, words_, 0);
+  for (std::size_t i = 0; i < components.size(); ++i) {
+    if (!has(above, i)) continue;
+    ++steps_;
+    if (components[i] == "**") set(here, i);
+    else if (match_name(components[i], name)) set(here, i + 1);
+  }
+  skip_stars(here);
+}
+
+bool Glob::Trail::matches() const noexcept {
+  const std::size_t count = glob_.components_.size();
+  return count == 0 || has(states_.data() + depth_ * words_, count);
+}
+
+bool Glob::Trail::may_match_below() const noexcept {
+  const std::size_t count = glob_.components_.size();
+  if (count == 0) return true;
+  for (std::size_t i = 0; i < count; ++i)
+    if (has(states_.data() + depth_ * words_, i)) return true;
   return false;
 }
 

@@ -78,13 +78,14 @@ TreeWalk::Step TreeWalk::next() {
   Level& level = levels_.back();
   path_.resize(level.path_size);
   if (level.reader.suspended()) {
+    --suspended_;
     auto directory = open_beneath(root_, path_, O_RDONLY | O_DIRECTORY);
     if (!directory) {
       error_ = errno;  // moved away or replaced by the guest
       levels_.pop_back();
       return Step::error;
     }
-    level.reader.resume(std::move(directory));
+    resume(level, std::move(directory));
   }
   DirectoryReader::Entry entry;
   if (level.reader.next(entry)) {
@@ -95,15 +96,22 @@ TreeWalk::Step TreeWalk::next() {
     return Step::entry;
   }
   error_ = level.reader.error();
-  if (levels_.size() > 1) {
+  if (suspended_ > 0 && suspended_ == levels_.size() - 2) {
     // From the root it would be one lookup a level, and quadratic for a tree that is thousands deep.
-    Level& above = levels_[levels_.size() - 2];
-    if (above.reader.suspended())
-      if (auto directory = parent_of(level.reader.fd(), above)) above.reader.resume(std::move(directory));
+    Level& above = levels_[suspended_];
+    if (auto directory = parent_of(level.reader.fd(), above)) {
+      resume(above, std::move(directory));
+      --suspended_;
+    }
   }
   levels_.pop_back();
   if (error_) return Step::error;
   return levels_.empty() ? Step::done : Step::leave;
+}
+
+void TreeWalk::resume(Level& level, core::UniqueFd directory) {
+  ++reopened_;
+  level.reader.resume(std::move(directory));
 }
 
 core::UniqueFd TreeWalk::parent_of(int child, const Level& level) {
@@ -117,13 +125,16 @@ int TreeWalk::descend() {
   Level& level = levels_.back();
   core::UniqueFd directory(::openat(level.reader.fd(), name(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!directory) return errno;
-  if (levels_.size() > kOpenLevels) {
+  if (levels_.size() - suspended_ > kOpenLevels) {
+    // Not the one just left: a wide directory at the bottom would be found again after each of its children.
+    Level& highest = levels_[suspended_ + 1];
     struct stat info;
-    if (::fstat(level.reader.fd(), &info) == 0) {
-      level.device = info.st_dev;
-      level.inode = info.st_ino;
+    if (::fstat(highest.reader.fd(), &info) == 0) {
+      highest.device = info.st_dev;
+      highest.inode = info.st_ino;
     }
-    level.reader.suspend();
+    highest.reader.suspend();
+    ++suspended_;
   }
   levels_.push_back({DirectoryReader(std::move(directory)), path_.size()});
   return 0;

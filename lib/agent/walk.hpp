@@ -42,8 +42,9 @@ class DirectoryReader {
 };
 
 /// A depth-first walk below a directory, one step at a time. Never follows a symlink and never leaves the tree, whatever
-/// the guest renames meanwhile. Holds at most kOpenLevels descriptors or so: a deeper level is found again through its
-/// child's "..", if that is still the same directory, and otherwise from the root.
+/// the guest renames meanwhile. Of a deep tree only the kOpenLevels deepest levels are open: one above is found again
+/// through its child's "..", if that is still the same directory, and otherwise from the root. A level is closed only when
+/// the walk has gone kOpenLevels further down, so the calls are linear in the entries.
 class TreeWalk {
  public:
   static constexpr std::size_t kOpenLevels = 48;
@@ -65,6 +66,7 @@ class TreeWalk {
   protocol::FileType type() const noexcept { return type_; }        ///< as the directory says; may be unknown
   int error() const noexcept { return error_; }
   std::size_t depth() const noexcept { return levels_.size(); }     ///< 1 for entries of the root
+  std::uint64_t reopened() const noexcept { return reopened_; }     ///< levels that had to be found again so far
 
  private:
   struct Level {
@@ -74,8 +76,11 @@ class TreeWalk {
   };
   /// The directory of `level`, which was suspended, given its child. Null when it is not the child's parent any more.
   static core::UniqueFd parent_of(int child, const Level& level);
+  void resume(Level& level, core::UniqueFd directory);
   int root_ = -1;            ///< of levels_[0], which is never suspended
   std::vector<Level> levels_;
+  std::size_t suspended_ = 0;  ///< levels_[1] to levels_[suspended_] are
+  std::uint64_t reopened_ = 0;
   std::string path_;
   std::size_t name_at_ = 0;
   protocol::FileType type_ = protocol::FileType::unknown;

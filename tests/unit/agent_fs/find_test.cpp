@@ -2,6 +2,10 @@
 
 #include <algorithm>
 
+#include "agent/glob.hpp"
+#include "agent/walk.hpp"
+#include "core/unique_fd.hpp"
+
 namespace sandbox::agent::testing {
 namespace {
 
@@ -56,6 +60,68 @@ TEST_F(AgentFind, WalksDeepAndWideTrees) {
   for (int i = 0; i < 3000; ++i) spit(dir / ("w" + std::to_string(i)), "");
   EXPECT_EQ(find({"", "**/f", {}, 0, 0}).size(), 400u);
   EXPECT_EQ(find({"", "w*", {}, 0, 0}).size(), 3000u);
+}
+
+/// A chain of `levels` directories called `name` below `root`, made without long paths. Returns the lowest.
+core::UniqueFd make_chain(const std::string& root, const char* name, int levels) {
+  core::UniqueFd at(::open(root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  for (int i = 0; i < levels; ++i) {
+    if (::mkdirat(at.get(), name, 0700) != 0) return {};
+    at.reset(::openat(at.get(), name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  }
+  return at;
+}
+
+TEST_F(AgentFind, PassesOverWhatNoRequestCouldName) {
+  // "dd/dd/…": the 1365th level is the last one whose path has no more than 4095 bytes.
+  const auto lowest = make_chain(dir.path(), "dd", 6000);
+  ASSERT_TRUE(lowest);
+  ASSERT_EQ(::symlinkat(".", lowest.get(), "loop"), 0);
+  const auto found = find({"", "**/dd", {}, 0, 0});
+  EXPECT_EQ(found.size(), 1365u);
+  EXPECT_EQ(found.back().size(), 4094u);
+  EXPECT_EQ(find({"", "**/dd/**/none/**/dd", {}, 0, 0}).size(), 0u);
+}
+
+TEST_F(AgentFind, ComparesEachNameOnceHoweverDeepItLies) {
+  auto glob = Glob::compile("**/a*/**/none");
+  ASSERT_TRUE(glob);
+  Glob::Trail trail(*glob);
+  constexpr std::size_t kDepth = 20'000;
+  for (std::size_t depth = 1; depth <= kDepth; ++depth) {
+    trail.look(depth, "b");
+    ASSERT_TRUE(trail.may_match_below());
+    ASSERT_FALSE(trail.matches());
+  }
+  EXPECT_LE(trail.steps(), 4 * kDepth);
+  // Another branch starts from where it leaves the first.
+  trail.look(7, "a1");
+  trail.look(8, "none");
+  EXPECT_TRUE(trail.matches());
+}
+
+TEST_F(AgentFind, WalksWideDirectoriesAtTheBottomOnce) {
+  // 20 000 entries below more levels than are open at a time.
+  const auto bottom = make_chain(dir.path(), "x", 60);
+  ASSERT_TRUE(bottom);
+  int entries = 60;
+  for (int i = 0; i < 10'000; ++i, entries += 2) {
+    const std::string name = "d" + std::to_string(i);
+    ASSERT_EQ(::mkdirat(bottom.get(), name.c_str(), 0700), 0);
+    const core::UniqueFd below(::openat(bottom.get(), name.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_EQ(::symlinkat("..", below.get(), "up"), 0);
+  }
+  TreeWalk walk(core::UniqueFd(::open(dir.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+  int seen = 0;
+  for (auto step = walk.next(); step != TreeWalk::Step::done; step = walk.next()) {
+    ASSERT_NE(step, TreeWalk::Step::error) << walk.path();
+    if (step != TreeWalk::Step::entry) continue;
+    ++seen;
+    if (walk.type() == FileType::directory) { ASSERT_EQ(walk.descend(), 0); }
+  }
+  EXPECT_EQ(seen, entries);
+  EXPECT_LE(walk.reopened(), 60u) << "each level above is found again once, on the way out";
+  EXPECT_EQ(find({"", "**/up", FileType::symlink, 0, 0}).size(), 10'000u);
 }
 
 TEST_F(AgentFind, CanBeCancelled) {
