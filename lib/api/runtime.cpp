@@ -76,7 +76,7 @@ Adoption Runtime::adopted() {
   Adoption adoption;
   if (!state_) return adoption;
   auto taken = state_->take_adopted();
-  for (auto& box : taken.boxes) adoption.sandboxes.emplace_back(std::move(box));
+  for (auto& one : taken.boxes) adoption.sandboxes.emplace_back(std::move(one.box));
   adoption.lost = std::move(taken.lost);
   return adoption;
 }

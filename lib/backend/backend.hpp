@@ -59,7 +59,11 @@ class Instance {
   virtual Error explain(Error seen) { return seen; }
   /// From now on the sandbox outlives this process, and `record` is what the next one finds (Backend::adopt). Does not
   /// wait: told when this returns, should the process die right then. Nothing where the backend is not persistent.
-  virtual void commit(std::string_view record) { (void)record; }
+  /// Errors: unavailable, deadline_exceeded (whoever keeps it is gone or takes nothing), invalid_argument (too large).
+  virtual Result<void> commit(std::string_view record) {
+    (void)record;
+    return {};
+  }
   /// Lets go of a committed sandbox: it is not destroyed, and this object is of no further use.
   virtual void leave() noexcept {}
 };

@@ -100,7 +100,7 @@ Result<void> validate(const Persist& persist) {
 
 Result<void> validate(const Commit& commit) {
   if (commit.id == 0) return refuse("commit.id", "0 is no number");
-  if (commit.record.empty() || commit.record.size() > kMaxRecord) return refuse("commit.record", "1 byte to 64 KiB");
+  if (commit.record.empty() || commit.record.size() > kMaxRecord) return refuse("commit.record", "1 byte to 128 KiB");
   return {};
 }
 

@@ -22,7 +22,7 @@ inline constexpr std::size_t kMaxFilter = 4096;           ///< BPF instructions 
 inline constexpr std::size_t kMaxEnvironment = 64 << 10;  ///< bytes of all variables together
 inline constexpr std::size_t kMaxRecipes = 1024;
 inline constexpr std::uint32_t kIdsPerSandbox = 65536;
-inline constexpr std::size_t kMaxRecord = 64 << 10;       ///< bytes of a committed sandbox's record
+inline constexpr std::size_t kMaxRecord = 128 << 10;      ///< bytes of a committed sandbox's record: environment, labels
 inline constexpr std::uint32_t kMaxOrphanMs = 24u * 3600 * 1000;
 
 enum class Kind : std::uint8_t {

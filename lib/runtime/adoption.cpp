@@ -58,7 +58,7 @@ Result<void> RuntimeState::adopt_all(backend::Backend& maker) {
   if (found.empty()) return {};
   SANDBOX_SYNC_POINT("runtime.adoption_found");
   struct Candidate {
-    std::string id, lost;
+    std::string id, note, lost;
     std::optional<SandboxSpec> spec;
     std::shared_ptr<backend::Instance> instance;
     std::shared_ptr<link::Link> link;
@@ -75,6 +75,7 @@ Result<void> RuntimeState::adopt_all(backend::Backend& maker) {
     const auto read = [&]() -> Result<void> {
       SANDBOX_TRY(auto record, runtime::decode_record(found[i].record));
       candidate.id = std::move(record.id);
+      candidate.note = std::move(record.note);
       SANDBOX_TRY(candidate.spec, runtime::decode_spec(record.spec));
       if (!candidate.instance) return {};
       SANDBOX_TRY(candidate.link, connect(*candidate.instance, *candidate.spec));
@@ -116,7 +117,7 @@ Result<void> RuntimeState::adopt_all(backend::Backend& maker) {
     lock.unlock();
     if (auto watched = monitor_->add(candidate.instance->exit_fd(), token); !watched) return std::move(watched).error();
     emit(RuntimeEvent::Kind::adopted, box->id(), {});
-    adopted_.boxes.push_back(std::move(box));
+    adopted_.boxes.push_back({std::move(box), std::move(candidate.note)});
     SANDBOX_SYNC_POINT("runtime.adopted");
   }
   return {};
@@ -127,8 +128,10 @@ RuntimeState::Adopted RuntimeState::take_adopted() {
   return std::exchange(adopted_, {});
 }
 
-void RuntimeState::commit(LocalBox& box, const Profile& profile) {
-  if (options_.is_persistent()) box.commit(runtime::encode_record(box.id(), profile.encoded_spec));
+/// Before anybody hears of the box, so that there is no moment at which the caller knows one that its next process will not find.
+Result<void> RuntimeState::commit(LocalBox& box, const Profile& profile, std::string_view note) {
+  if (!options_.is_persistent()) return {};
+  return box.commit(runtime::encode_record(box.id(), profile.encoded_spec, note));
 }
 
 }  // namespace sandbox

@@ -214,8 +214,9 @@ Result<void> LocalBox::unexpose(std::uint16_t port) {
   return {};  // the relay ends here, without the lock
 }
 
-void LocalBox::commit(std::string_view record) {
-  if (const auto alive = instance()) alive->commit(record);
+Result<void> LocalBox::commit(std::string_view record) {
+  const auto alive = instance();
+  return alive ? alive->commit(record) : Result<void>(gone());
 }
 
 Result<void> LocalBox::free_everything(const Error& why, bool destroy) {

@@ -79,8 +79,8 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
     ungreeted_ = true;
     paused_.store(true, std::memory_order_release);
   }
-  /// Tells the backend what the next process needs to know of it.
-  void commit(std::string_view record);
+  /// Tells the backend what the next process needs to know of it. Errors: those of Instance::commit().
+  Result<void> commit(std::string_view record);
   /// Like close(), but the sandbox goes on without us.
   Result<void> leave_behind();
   bool left() const noexcept { return left_.load(std::memory_order_acquire); }

@@ -255,7 +255,7 @@ Result<RuntimeState::BoxPtr> RuntimeState::make(const ProfilePtr& profile, core:
 
 // ---- creating -------------------------------------------------------------------------------------------------------
 
-RuntimeState::BoxPtr RuntimeState::take_ready(Profile& profile) {
+RuntimeState::BoxPtr RuntimeState::take_ready(Profile& profile, std::string_view note) {
   BoxPtr box;
   bool wake = false;
   {
@@ -270,7 +270,13 @@ RuntimeState::BoxPtr RuntimeState::take_ready(Profile& profile) {
   }
   SANDBOX_SYNC_POINT("pool.handed_out");
   if (wake) refill_changed_.notify_one();
-  commit(*box, profile);
+  if (auto committed = commit(*box, profile, note); !committed) {
+    log(LogLevel::warning, box->id() + " (in the pool) cannot be kept: " + committed.error().to_string());
+    committed.error().ignore("another one is made");
+    // Closing may block on the launcher; a caller of async_create() must not. Refused while the runtime closes, which frees it.
+    static_cast<void>(chores_.post([box] { box->close().ignore("it was never used"); }));
+    return nullptr;
+  }
   emit(RuntimeEvent::Kind::created, box->id(), "warm");
   return box;
 }
@@ -292,9 +298,9 @@ Result<std::shared_ptr<driver::Box>> RuntimeState::create() {
     std::lock_guard lock(mutex_);
     if (!closing_) default_profile_ = profile;
   }
-  if (BoxPtr box = take_ready(*profile)) return std::shared_ptr<driver::Box>(std::move(box));
+  if (BoxPtr box = take_ready(*profile, {})) return std::shared_ptr<driver::Box>(std::move(box));
   const CreateOptions options;
-  SANDBOX_TRY(BoxPtr box, create_slow(profile, options, core::SteadyClock::now() + options.deadline(), nullptr));
+  SANDBOX_TRY(BoxPtr box, create_slow(profile, options, core::SteadyClock::now() + options.deadline(), nullptr, {}));
   return std::shared_ptr<driver::Box>(std::move(box));
 }
 
@@ -302,13 +308,13 @@ Result<std::shared_ptr<driver::Box>> RuntimeState::create(const SandboxSpec& spe
   const core::TimePoint deadline = core::SteadyClock::now() + options.deadline();
   SANDBOX_TRY(const ProfilePtr profile, profile_of(spec));
   if (!options.is_cold())
-    if (BoxPtr box = take_ready(*profile)) return std::shared_ptr<driver::Box>(std::move(box));
-  SANDBOX_TRY(BoxPtr box, create_slow(profile, options, deadline, nullptr));
+    if (BoxPtr box = take_ready(*profile, {})) return std::shared_ptr<driver::Box>(std::move(box));
+  SANDBOX_TRY(BoxPtr box, create_slow(profile, options, deadline, nullptr, {}));
   return std::shared_ptr<driver::Box>(std::move(box));
 }
 
 std::function<void()> RuntimeState::async_create(SandboxSpec spec, CreateOptions options,
-                                                 std::function<void(Result<std::shared_ptr<driver::Box>>)> done) {
+                                                 std::function<void(Result<std::shared_ptr<driver::Box>>)> done, std::string note) {
   using Outcome = Result<std::shared_ptr<driver::Box>>;
   const core::TimePoint deadline = core::SteadyClock::now() + options.deadline();
   // Completions hold no RuntimeState: the reactor that runs them belongs to it.
@@ -322,14 +328,14 @@ std::function<void()> RuntimeState::async_create(SandboxSpec spec, CreateOptions
     return {};
   }
   if (!options.is_cold()) {
-    if (BoxPtr box = take_ready(**profile)) {
+    if (BoxPtr box = take_ready(**profile, note)) {
       complete(std::shared_ptr<driver::Box>(std::move(box)));
       return {};
     }
   }
   auto cancellation = std::make_shared<Cancellation>();
-  const bool posted = creators_.post([this, profile = *profile, options, deadline, cancellation, complete] {
-    auto box = create_slow(profile, options, deadline, cancellation.get());
+  const bool posted = creators_.post([this, profile = *profile, options, deadline, cancellation, complete, note = std::move(note)] {
+    auto box = create_slow(profile, options, deadline, cancellation.get(), note);
     if (box) complete(std::shared_ptr<driver::Box>(std::move(*box)));
     else complete(std::move(box).error());
   });
@@ -346,7 +352,8 @@ std::function<void()> RuntimeState::async_create(SandboxSpec spec, CreateOptions
 }
 
 Result<RuntimeState::BoxPtr> RuntimeState::create_slow(const ProfilePtr& profile, const CreateOptions& options,
-                                                       core::TimePoint deadline, Cancellation* cancellation) {
+                                                       core::TimePoint deadline, Cancellation* cancellation,
+                                                       std::string_view note) {
   std::unique_lock lock(mutex_);
   if (closing_) return closing_error();
   if (cancellation != nullptr && cancellation->requested) return Error(ErrorCode::cancelled, "the create was cancelled");
@@ -379,7 +386,10 @@ Result<RuntimeState::BoxPtr> RuntimeState::create_slow(const ProfilePtr& profile
   if (wake) refill_changed_.notify_one();
   if (outcome) {
     SANDBOX_SYNC_POINT("runtime.before_commit");
-    commit(**outcome, *profile);
+    if (auto committed = commit(**outcome, *profile, note); !committed) {
+      (*outcome)->close().ignore("it was never used");
+      return std::move(committed).error();
+    }
     SANDBOX_SYNC_POINT("runtime.committed");
     emit(RuntimeEvent::Kind::created, (*outcome)->id(), "cold");
   }

@@ -70,8 +70,9 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   Result<std::shared_ptr<driver::Box>> create();
   Result<std::shared_ptr<driver::Box>> create(const SandboxSpec& spec, const CreateOptions& options);
   /// `done` runs on the reactor thread, never inside this call. Returns what cancels it while it waits for admission.
+  /// A persistent runtime that finds the sandbox after our death finds `note` with it: it is told before `done` runs.
   std::function<void()> async_create(SandboxSpec spec, CreateOptions options,
-                                     std::function<void(Result<std::shared_ptr<driver::Box>>)> done);
+                                     std::function<void(Result<std::shared_ptr<driver::Box>>)> done, std::string note = {});
   Result<void> wait_warm(core::TimePoint deadline);
   Result<void> set_warm(const SandboxSpec& spec, std::uint32_t count);
   std::vector<PoolStats> pools() const;
@@ -85,7 +86,11 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   Result<void> leave();
   /// What was taken over and nobody has asked for yet.
   struct Adopted {
-    std::vector<std::shared_ptr<driver::Box>> boxes;
+    struct One {
+      std::shared_ptr<driver::Box> box;
+      std::string note;  ///< of its async_create()
+    };
+    std::vector<One> boxes;
     std::vector<LostSandbox> lost;
   };
   Adopted take_adopted();
@@ -133,11 +138,11 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   Result<std::shared_ptr<link::Link>> connect(backend::Instance& instance, const SandboxSpec& spec);
   Result<void> adopt_all(backend::Backend& maker);
   ProfilePtr profile_of_adopted(const SandboxSpec& spec, backend::Backend& maker);
-  void commit(runtime::LocalBox& box, const runtime::Profile& profile);
+  Result<void> commit(runtime::LocalBox& box, const runtime::Profile& profile, std::string_view note);
   Result<void> shut_down(bool leave);
-  BoxPtr take_ready(runtime::Profile& profile);
+  BoxPtr take_ready(runtime::Profile& profile, std::string_view note);
   Result<BoxPtr> create_slow(const ProfilePtr& profile, const CreateOptions& options, core::TimePoint deadline,
-                             Cancellation* cancellation);
+                             Cancellation* cancellation, std::string_view note);
   Result<BoxPtr> enter(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile, core::TimePoint deadline,
                        Cancellation* cancellation);
   void pump();

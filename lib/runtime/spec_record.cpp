@@ -30,8 +30,8 @@ struct SpecFields {
 
 struct RecordFields {
   std::uint32_t version = 0;
-  std::string id, spec;
-  SANDBOX_FIELDS(SANDBOX_FIELD(1, version) SANDBOX_FIELD(2, id) SANDBOX_FIELD(3, spec))
+  std::string id, spec, note;
+  SANDBOX_FIELDS(SANDBOX_FIELD(1, version) SANDBOX_FIELD(2, id) SANDBOX_FIELD(3, spec) SANDBOX_FIELD(4, note))
 };
 
 Error unreadable(const char* what) { return Error(ErrorCode::protocol, what).with_operation("runtime.adopt"); }
@@ -87,11 +87,12 @@ Result<SandboxSpec> decode_spec(std::string_view bytes) {
   return spec;
 }
 
-std::string encode_record(std::string_view id, std::string_view encoded_spec) {
+std::string encode_record(std::string_view id, std::string_view encoded_spec, std::string_view note) {
   RecordFields fields;
   fields.version = kRecordVersion;
   fields.id = id;
   fields.spec = encoded_spec;
+  fields.note = note;
   return protocol::encode(fields);
 }
 
@@ -99,7 +100,7 @@ Result<BoxRecord> decode_record(std::string_view bytes) {
   SANDBOX_TRY(auto fields, protocol::decode<RecordFields>(as_bytes(bytes)));
   if (fields.version != kRecordVersion) return unreadable("a record is of another version");
   if (fields.id.empty()) return unreadable("a record names no sandbox");
-  return BoxRecord{std::move(fields.id), std::move(fields.spec)};
+  return BoxRecord{std::move(fields.id), std::move(fields.spec), std::move(fields.note)};
 }
 
 }  // namespace sandbox::runtime

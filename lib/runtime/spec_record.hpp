@@ -18,8 +18,9 @@ Result<SandboxSpec> decode_spec(std::string_view bytes);
 struct BoxRecord {
   std::string id;
   std::string spec;   ///< encode_spec()
+  std::string note;   ///< of whoever had it made; opaque
 };
-std::string encode_record(std::string_view id, std::string_view encoded_spec);
+std::string encode_record(std::string_view id, std::string_view encoded_spec, std::string_view note);
 /// Errors: protocol (also of another version of this record).
 Result<BoxRecord> decode_record(std::string_view bytes);
 

@@ -109,10 +109,10 @@ RecordPtr Core::need(http::Exchange& exchange, const std::string& id, const Call
   return record;
 }
 
-std::string Core::public_id(const std::string& box_id) const {
+std::string Core::public_id(const std::string& box_id, std::string_view node) {
   constexpr std::string_view kPrefix = "sbx-";
-  if (settings_.node_id.empty() || !box_id.starts_with(kPrefix)) return box_id;
-  return std::string(kPrefix) + settings_.node_id + "-" + box_id.substr(kPrefix.size());
+  if (node.empty() || !box_id.starts_with(kPrefix)) return box_id;
+  return std::string(kPrefix).append(node) + "-" + box_id.substr(kPrefix.size());
 }
 
 void Core::publish(std::string_view type, const Record& record, std::string data) {
@@ -128,7 +128,7 @@ void Core::on_runtime_event(const RuntimeEvent& event) {
       made_how_[event.sandbox_id] = event.detail;  // its completion comes right behind
       return;
     case RuntimeEvent::Kind::lost:
-      if (const auto found = records_.find(public_id(event.sandbox_id)); found != records_.end()) lost(RecordPtr(found->second), event.detail);
+      if (const auto found = records_.find(public_id(event.sandbox_id, settings_.node_id)); found != records_.end()) lost(RecordPtr(found->second), event.detail);
       return;
     case RuntimeEvent::Kind::pool_refill_failed: return leaves_.log->warning("pool refill failed", {{"detail", event.detail}});
     case RuntimeEvent::Kind::launcher_restarted: return leaves_.log->warning("launcher restarted", {{"detail", event.detail}});

@@ -79,8 +79,8 @@ class Core : public std::enable_shared_from_this<Core> {
   template <class Work, class Done>
   bool offload(Work work, Done done);
   boost::asio::io_context& context() noexcept { return runtime_->reactor().context(); }
-  /// What the service calls a box: with its node's name, if it has one.
-  std::string public_id(const std::string& box_id) const;
+  /// What the service calls a box: with the name of the node it was made on, if that has one.
+  static std::string public_id(const std::string& box_id, std::string_view node);
   void publish(std::string_view type, const Record& record, std::string data);
   void arm_reaper();
   void sweep();
@@ -177,8 +177,10 @@ class Core : public std::enable_shared_from_this<Core> {
   void persist(const SavedTemplate& saved);
   Result<SavedTemplate> recall_template(const StoredTemplate& stored);
   void recall_sandboxes(std::vector<StoredSandbox> stored, RuntimeState::Adopted adopted);
+  /// What `stored` says of a box; without its place.
+  RecordPtr record_of(std::shared_ptr<driver::Box> box, StoredSandbox stored) const;
   void recall(std::shared_ptr<driver::Box> box, const StoredSandbox& stored);
-  void recall_unknown(std::shared_ptr<driver::Box> box);
+  void recall_unknown(RuntimeState::Adopted::One found);
 
   Leaves leaves_;
   Settings settings_;

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "core/sync_point.hpp"
+#include "server/birth.hpp"
 #include "server/core.hpp"
 
 /// How a sandbox comes to be: what was asked, a place for it, the sandbox.
@@ -47,7 +48,7 @@ Refusal creation_refusal(const Error& error) {
 
 /// One that has its place.
 struct Core::Creation : Core::Wish {
-  Resolved resolved;
+  StoredSandbox record;  ///< what there is to know before it has an id
   std::unique_ptr<Quota::Reservation> place;
 };
 
@@ -98,14 +99,26 @@ bool Core::try_create(Wish& wish) {
   auto place = quota_.reserve(wish.caller.identity, limits.memory().bytes(), limits.cpus());
   if (!place) return false;
 
-  SandboxSpec spec = resolved->spec;
-  auto kept = std::make_shared<Creation>(Creation{std::move(wish), *std::move(resolved), std::move(place)});
+  auto kept = std::make_shared<Creation>(Creation{std::move(wish), {}, std::move(place)});
+  StoredSandbox& record = kept->record;
+  record.identity = kept->caller.identity;
+  record.profile = std::move(resolved->profile);
+  record.image = std::move(resolved->image);
+  record.template_id = kept->body.template_id.value_or("");
+  if (record.template_id.empty() && kept->body.spec && kept->body.spec->image().kind() == Image::Kind::template_id)
+    record.template_id = kept->body.spec->image().reference();
+  record.labels = std::move(kept->body.labels);
+  record.ttl = std::chrono::seconds(kept->body.ttl);
+  record.created = std::chrono::system_clock::now();
+  // The launcher keeps it with the sandbox: the store hears of it too late for a daemon that is killed behind its answer.
+  std::string note = encode_birth({settings_.node_id, record});
   // A ready member of a pool is taken without a wait; anything else happens on the runtime's own threads.
   const CreateOptions how = kept->body.cold ? CreateOptions().cold() : CreateOptions();
-  runtime_->async_create(std::move(spec), how, [weak = weak_from_this(), kept](Result<std::shared_ptr<driver::Box>> made) {
+  const auto done = [weak = weak_from_this(), kept](Result<std::shared_ptr<driver::Box>> made) {
     if (const auto self = weak.lock()) return self->created(std::move(*kept), std::move(made));
     made.ignore("the service has ended");
-  });
+  };
+  runtime_->async_create(std::move(resolved->spec), how, done, std::move(note));
   return true;
 }
 
@@ -149,17 +162,8 @@ void Core::created(Creation creation, Result<std::shared_ptr<driver::Box>> made)
     return refuse(exchange, refusal.status, made.error().code(), refusal.text, refusal.status == 503 ? 2 : 0);
   }
   SANDBOX_SYNC_POINT("server.created");
-  auto record = std::make_shared<Record>(std::chrono::seconds(creation.body.ttl), settings_.resume_grace);
-  record->box = *std::move(made);
-  record->id = public_id(record->box->id());
-  record->owner = creation.caller.identity;
-  record->image = creation.resolved.image;
-  record->profile = creation.resolved.profile;
-  record->template_id = creation.body.template_id.value_or("");
-  if (record->template_id.empty() && creation.body.spec && creation.body.spec->image().kind() == Image::Kind::template_id)
-    record->template_id = creation.body.spec->image().reference();
-  record->labels = std::move(creation.body.labels);
-  record->created = std::chrono::system_clock::now();
+  const RecordPtr record = record_of(*std::move(made), std::move(creation.record));
+  record->id = public_id(record->box->id(), settings_.node_id);
   record->place = std::move(creation.place);
   std::string how = "cold";
   if (const auto found = made_how_.find(record->box->id()); found != made_how_.end()) {

@@ -2,8 +2,9 @@
 #include <future>
 #include <utility>
 
-#include "server/core.hpp"
 #include "core/sync_point.hpp"
+#include "server/birth.hpp"
+#include "server/core.hpp"
 
 /// What the store is told, and what a daemon that starts again makes of it.
 namespace sandbox::server {
@@ -100,7 +101,8 @@ Result<Core::SavedTemplate> Core::recall_template(const StoredTemplate& stored) 
   return saved;
 }
 
-/// The launchers know which sandboxes live; the store, whose they are and for how long.
+/// The launchers know which sandboxes live; the store, whose they are and for how long. Of one that the store has not heard
+/// of the launcher's note says it.
 void Core::recall_sandboxes(std::vector<StoredSandbox> stored, RuntimeState::Adopted adopted) {
   std::map<std::string, StoredSandbox> known;
   for (StoredSandbox& one : stored) {
@@ -109,13 +111,13 @@ void Core::recall_sandboxes(std::vector<StoredSandbox> stored, RuntimeState::Ado
     known.emplace(std::move(id), std::move(one));
   }
   const std::size_t boxes = adopted.boxes.size();
-  for (auto& box : adopted.boxes) {
-    const auto found = known.find(box->id());
+  for (auto& one : adopted.boxes) {
+    const auto found = known.find(one.box->id());
     if (found != known.end()) {
-      recall(std::move(box), found->second);
+      recall(std::move(one.box), found->second);
       known.erase(found);
     } else {
-      recall_unknown(std::move(box));
+      recall_unknown(std::move(one));
     }
   }
   SANDBOX_SYNC_POINT("server.recalled");
@@ -135,18 +137,23 @@ void Core::recall_sandboxes(std::vector<StoredSandbox> stored, RuntimeState::Ado
   if (boxes + known.size() > 0) leaves_.log->info("took over", {{"sandboxes", boxes}, {"lost", known.size()}});
 }
 
+RecordPtr Core::record_of(std::shared_ptr<driver::Box> box, StoredSandbox stored) const {
+  auto record = std::make_shared<Record>(stored.ttl, settings_.resume_grace);
+  record->box = std::move(box);
+  record->id = std::move(stored.id);
+  record->owner = std::move(stored.identity);
+  record->image = std::move(stored.image);
+  record->profile = std::move(stored.profile);
+  record->template_id = std::move(stored.template_id);
+  record->labels = std::move(stored.labels);
+  record->created = stored.created;
+  return record;
+}
+
 void Core::recall(std::shared_ptr<driver::Box> box, const StoredSandbox& stored) {
   const core::TimePoint now = core::SteadyClock::now();
   const WallTime wall = std::chrono::system_clock::now();
-  auto record = std::make_shared<Record>(stored.ttl, settings_.resume_grace);
-  record->box = std::move(box);
-  record->id = stored.id;
-  record->owner = stored.identity;
-  record->image = stored.image;
-  record->profile = stored.profile;
-  record->template_id = stored.template_id;
-  record->labels = stored.labels;
-  record->created = stored.created;
+  const RecordPtr record = record_of(std::move(box), stored);
   record->place = quota_.adopt(stored.identity, stored.memory, stored.cpus);
   // A frozen one says so; the store may be some milliseconds behind.
   if (auto usable = record->box->usable(); !usable) {
@@ -172,23 +179,21 @@ void Core::recall(std::shared_ptr<driver::Box> box, const StoredSandbox& stored)
   persist(*record);
 }
 
-/// Made in the last moments before our death: the store had not heard of it. Where identities do not separate callers,
-/// whoever made it may have its id and come for it; else nobody may.
-void Core::recall_unknown(std::shared_ptr<driver::Box> box) {
-  leaves_.log->warning("unknown sandbox", {{"sandbox", box->id()}, {"kept", !settings_.multi_tenant}});
-  if (settings_.multi_tenant) {
-    const bool posted = workers_.post([box = std::move(box)] { box->close().ignore("the runtime sweeps what it could not remove"); });
+/// Made in the last moments before our death: the store had not heard of it. Whoever asked for it may have its id, so it is
+/// as if the store had. Nothing tells one that nobody was told of: its owner finds it in the list.
+void Core::recall_unknown(RuntimeState::Adopted::One found) {
+  auto birth = decode_birth(found.note);
+  if (!birth) {  // of another program that used this directory
+    leaves_.log->warning("unknown sandbox", {{"sandbox", found.box->id()}, {"error", birth.error().to_string()}});
+    const bool posted = workers_.post([box = std::move(found.box)] { box->close().ignore("the runtime sweeps what it could not remove"); });
     static_cast<void>(posted);
     return;
   }
-  StoredSandbox stored;
-  stored.id = public_id(box->id());
-  stored.image = box->spec().image().to_string();
-  stored.created = std::chrono::system_clock::now();
-  stored.memory = box->spec().limits().memory().bytes();
-  stored.cpus = box->spec().limits().cpus();
-  stored.extra = kAttached;
-  recall(std::move(box), stored);
+  StoredSandbox& record = birth->record;
+  record.id = public_id(found.box->id(), birth->node);
+  record.memory = found.box->spec().limits().memory().bytes();
+  record.cpus = found.box->spec().limits().cpus();
+  recall(std::move(found.box), record);
 }
 
 }  // namespace sandbox::server

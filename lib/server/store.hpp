@@ -15,8 +15,8 @@
 ///
 /// Writes never wait: they replace what is pending for the same object, and one thread commits all that is pending in one
 /// transaction. A daemon killed a moment later has lost the last few milliseconds; so whoever starts again compares with
-/// what the launchers tell (they know which sandboxes live, and the blob each was made with) and takes the launchers'
-/// word for existence, this store's for owner, labels, ttl and tunnels. A power cut may lose more (synchronous = NORMAL); it ends every sandbox anyway.
+/// what the launchers tell (they know which sandboxes live, and the note each was made with, birth.hpp) and takes the
+/// launchers' word for existence, this store's for owner, labels, ttl and tunnels, the note's where the store is silent. A power cut may lose more (synchronous = NORMAL); it ends every sandbox anyway.
 namespace sandbox::server {
 
 using WallTime = std::chrono::system_clock::time_point;

@@ -21,7 +21,7 @@ using core::UniqueFd;
 
 constexpr std::uint64_t kControlKey = 0, kRendezvousKey = 7;
 /// Encoded sandboxes in one answer to list, so that it stays below launch::kMaxMessage with the largest record added.
-constexpr std::size_t kListBytes = 100 << 10;
+constexpr std::size_t kListBytes = 48 << 10;
 
 std::uint64_t now_ns() {
   timespec now;

@@ -227,14 +227,16 @@ Result<void> NativeInstance::greet(TimePoint deadline) {
   return explain(Error(ErrorCode::unavailable, "the agent closed its socket").with_operation("native.agent"));
 }
 
-void NativeInstance::commit(std::string_view record) {
-  if (!launcher_->persistent) return;
+Result<void> NativeInstance::commit(std::string_view record) {
+  if (!launcher_->persistent) return {};
   launch::Commit request;
   request.id = id_;
   request.record = protocol::encode(Record::of(*expected_, record));
+  SANDBOX_CHECK(launch::validate(request));  // nobody hears a refusal of the launcher's
   SANDBOX_SYNC_POINT("native.before_commit");
-  launcher_->tell(launch::Kind::commit, protocol::encode(request));
+  SANDBOX_CHECK(launcher_->try_tell(launch::Kind::commit, protocol::encode(request)));
   SANDBOX_SYNC_POINT("native.committed");
+  return {};
 }
 
 void NativeInstance::leave() noexcept {

@@ -34,7 +34,7 @@ class NativeInstance final : public backend::Instance {
   Result<Writable> writable() override;
   std::uint64_t oom_kills() override;
   Error explain(Error seen) override;
-  void commit(std::string_view record) override;
+  Result<void> commit(std::string_view record) override;
   void leave() noexcept override;
 
   /// Greets the agent in plain and waits until it says something. Nothing else can be done with the stream afterwards.

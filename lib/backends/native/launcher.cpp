@@ -183,12 +183,12 @@ void Launcher::lose(const Error& why) {
   }
 }
 
-void Launcher::tell(launch::Kind kind, std::string body) {
-  if (!alive()) return;
+Result<void> Launcher::try_tell(launch::Kind kind, std::string body) {
+  if (!alive()) return gone();
   launch::Request request;
   request.kind = kind;
   request.body = std::move(body);
-  send(protocol::encode(request), {}, core::SteadyClock::now() + std::chrono::seconds(1)).ignore("lost with the launcher");
+  return send(protocol::encode(request), {}, core::SteadyClock::now() + std::chrono::seconds(1));
 }
 
 void Launcher::close(core::TimePoint deadline) {

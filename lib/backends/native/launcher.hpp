@@ -42,8 +42,10 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
   /// Sends a request and waits for its reply. A create whose reply comes too late is destroyed when it arrives.
   /// Errors: the launcher's own; unavailable (it ended), deadline_exceeded.
   Result<Answer> call(launch::Kind kind, std::string body, core::TimePoint deadline, std::span<const int> fds = {});
-  /// Sends a request that is not answered. Never blocks long; lost when the launcher is gone, which loses more.
-  void tell(launch::Kind kind, std::string body);
+  /// Sends a request that is not answered. Blocks at most a second. Errors: unavailable, deadline_exceeded (not sent).
+  Result<void> try_tell(launch::Kind kind, std::string body);
+  /// The same where it does not matter: what is lost when the launcher is gone is less than that.
+  void tell(launch::Kind kind, std::string body) { try_tell(kind, std::move(body)).ignore("lost with the launcher"); }
   /// Closes the control socket, which makes the launcher take everything away and end, and waits for that.
   void close(core::TimePoint deadline);
   /// Only closes the control socket: what was committed goes on.

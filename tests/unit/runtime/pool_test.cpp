@@ -3,6 +3,8 @@
 #include <thread>
 
 #include "core/sync_point.hpp"
+#include "runtime/spec_record.hpp"
+#include "support/eventually.hpp"
 #include "unit/runtime/fixture.hpp"
 
 namespace sandbox::runtime {
@@ -278,6 +280,54 @@ TEST_F(RuntimePool, AMemberThatEndsWhileItIsMadeIsNotHandedOut) {
   EXPECT_EQ((*box)->usable().error().code(), ErrorCode::unavailable);
 }
 #endif
+
+/// What outlives its maker is what was committed: nobody gets one that was not.
+class RuntimeCommit : public RuntimeTest {
+ protected:
+  Result<std::shared_ptr<driver::Box>> create(CreateOptions how, std::string note) {
+    std::promise<Result<std::shared_ptr<driver::Box>>> made;
+    state_->async_create(SandboxSpec(), how, [&](Result<std::shared_ptr<driver::Box>> box) { made.set_value(std::move(box)); }, std::move(note));
+    return made.get_future().get();
+  }
+  std::vector<BoxRecord> committed() {
+    std::vector<BoxRecord> records;
+    std::lock_guard lock(script_->mutex);
+    for (const std::string& record : script_->committed) records.push_back(decode_record(record).value());
+    return records;
+  }
+};
+
+TEST_F(RuntimeCommit, TheNoteIsToldBeforeTheCallerHearsOfTheSandbox) {
+  open(options().persistent().warm(1));
+  ASSERT_TRUE(state_->wait_warm(soon()));
+  for (const bool cold : {false, true}) {
+    const auto box = create(cold ? CreateOptions().cold() : CreateOptions(), cold ? "cold one" : "warm one");
+    ASSERT_TRUE(box);
+    const auto records = committed();
+    ASSERT_EQ(records.size(), cold ? 2u : 1u);
+    EXPECT_EQ(records.back().id, (*box)->id());
+    EXPECT_EQ(records.back().note, cold ? "cold one" : "warm one");
+    EXPECT_TRUE((*box)->close());
+  }
+}
+
+TEST_F(RuntimeCommit, OneThatCannotBeKeptIsNotHandedOut) {
+  script_->failure = ErrorCode::unavailable;
+  open(options().persistent().warm(1));
+  ASSERT_TRUE(state_->wait_warm(soon()));
+  script_->fail_commits = 1;
+  const auto box = create(CreateOptions(), "mine");  // not the ready one: that cannot be kept
+  ASSERT_TRUE(box) << box.error().to_string();
+  EXPECT_EQ(committed().back().id, (*box)->id());
+  script_->fail_commits = 1;
+  const auto none = create(CreateOptions().cold(), "mine");
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code(), ErrorCode::unavailable);
+  EXPECT_TRUE((*box)->close());
+  EXPECT_EQ(state_->live(), 0u);
+  // Nothing lives but what is ready: the member that could not be kept has gone, too.
+  EXPECT_TRUE(sandbox::testing::eventually([&] { return script_->alive() == static_cast<int>(state_->pools()[0].ready); })) << script_->alive();
+}
 
 }  // namespace
 }  // namespace sandbox::runtime

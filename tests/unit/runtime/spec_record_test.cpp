@@ -31,18 +31,21 @@ TEST(SpecRecord, EveryFieldComesBack) {
 }
 
 TEST(SpecRecord, GarbageIsRefused) {
-  const std::string record = encode_record("sbx-1", encode_spec(SandboxSpec().env("A", "B")));
+  const std::string record = encode_record("sbx-1", encode_spec(SandboxSpec().env("A", "B")), "mine");
   const auto good = decode_record(record);
   ASSERT_TRUE(good);
   EXPECT_EQ(good->id, "sbx-1");
+  EXPECT_EQ(good->note, "mine");
   EXPECT_TRUE(decode_spec(good->spec));
   EXPECT_FALSE(decode_record(""));
   EXPECT_FALSE(decode_record("\xff\xff\xff"));
   for (std::size_t size = 0; size < record.size(); ++size) {
     const auto cut = decode_record(std::string_view(record).substr(0, size));
-    if (cut) EXPECT_NE(encode_record(cut->id, cut->spec), record);
+    if (cut) {
+      EXPECT_NE(encode_record(cut->id, cut->spec, cut->note), record);
+    }
   }
-  EXPECT_FALSE(decode_record(encode_record("", "x")));
+  EXPECT_FALSE(decode_record(encode_record("", "x", "")));
   EXPECT_FALSE(decode_spec("\x08\x63"));  // an image of kind 99
 }
 

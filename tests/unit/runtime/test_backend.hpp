@@ -13,6 +13,7 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "backend/backend.hpp"
 #include "backends/fake/agent_thread.hpp"
@@ -32,6 +33,7 @@ struct Script {
   std::atomic<std::uint64_t> oom{0};
   std::atomic<std::uint16_t> listening{0};     ///< the port "inside" …
   std::atomic<std::uint16_t> served_by{0};     ///< … and the one on this host that stands in for it
+  std::atomic<int> fail_commits{0};       ///< commits that fail with `failure`
   std::atomic<bool> closed{false};
   std::string writable;                   ///< directory to save as template
   backend::ResolvedImage image;           ///< the last one prepared
@@ -39,6 +41,7 @@ struct Script {
   class Instance;
   std::mutex mutex;
   std::set<Instance*> instances;
+  std::vector<std::string> committed;     ///< records, in order
   /// Ends one live instance as a dying first process does.
   void kill_one();
   void kill_all();
@@ -110,6 +113,12 @@ class Script::Instance final : public backend::Instance {
     return result;
   }
   std::uint64_t oom_kills() override { return script_->oom; }
+  Result<void> commit(std::string_view record) override {
+    if (script_->fail_commits > 0 && script_->fail_commits-- > 0) return Error(script_->failure, "scripted failure");
+    std::lock_guard lock(script_->mutex);
+    script_->committed.emplace_back(record);
+    return {};
+  }
   const std::vector<std::string>& unenforced() const noexcept override { return none_; }
 
   void end() {
