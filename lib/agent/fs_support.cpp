@@ -253,6 +253,13 @@ Result<NewFile> NewFile::create(std::string_view operation, int dir, std::string
     if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL && errno != ENOENT)
       return file_error(errno, operation, shown);
   }
+  return create_named(operation, dir, shown);
+}
+
+Result<NewFile> NewFile::create_named(std::string_view operation, int dir, std::string_view shown) {
+  NewFile file;
+  file.dir_.reset(::openat(dir, ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (!file.dir_) return file_error(errno, operation, shown);
   for (int attempt = 0;; ++attempt) {
     std::string name = temporary_name();
     file.fd_.reset(::openat(dir, name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600));
@@ -267,7 +274,8 @@ Result<NewFile> NewFile::create(std::string_view operation, int dir, std::string
 Result<void> NewFile::commit(std::string_view operation, std::string_view shown, const std::string& name, mode_t mode,
                              bool exclusive) {
   if (::fchmod(fd_.get(), mode) != 0) return file_error(errno, operation, shown);
-  if (temporary_.empty()) {
+  const bool named = !temporary_.empty();
+  if (!named) {
     char self[40];
     ::snprintf(self, sizeof self, "/proc/self/fd/%d", fd_.get());
     const char* linked = name.c_str();
@@ -282,13 +290,16 @@ Result<void> NewFile::commit(std::string_view operation, std::string_view shown,
       return {};
     }
   }
-  const unsigned flags = exclusive ? kRenameNoReplace : 0;
-  long renamed = ::syscall(SYS_renameat2, dir_.get(), temporary_.c_str(), dir_.get(), name.c_str(), flags);
-  if (renamed != 0 && errno == EINVAL && exclusive) {
-    // A file system without RENAME_NOREPLACE: link(2) does not replace either.
-    renamed = ::linkat(dir_.get(), temporary_.c_str(), dir_.get(), name.c_str(), 0);
-    if (renamed == 0) ::unlinkat(dir_.get(), temporary_.c_str(), 0);
+  if (named && ::linkat(dir_.get(), temporary_.c_str(), dir_.get(), name.c_str(), 0) == 0) {
+    // A name that is new, and is seen to be new: who watches the directory cannot tell a rename from a replacement.
+    ::unlinkat(dir_.get(), temporary_.c_str(), 0);
+    temporary_.clear();
+    fd_.reset();
+    return {};
   }
+  if (named && exclusive && errno == EEXIST) return file_error(EEXIST, operation, shown);
+  // It replaces what is there, or the file system has no hard links.
+  const long renamed = ::syscall(SYS_renameat2, dir_.get(), temporary_.c_str(), dir_.get(), name.c_str(), exclusive ? kRenameNoReplace : 0);
   if (renamed != 0) return file_error(errno, operation, shown);
   temporary_.clear();
   fd_.reset();

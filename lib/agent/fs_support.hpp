@@ -78,6 +78,8 @@ class NewFile {
 
   /// `dir` is only used during the call.
   static Result<NewFile> create(std::string_view operation, int dir, std::string_view shown);
+  /// As on a file system that knows no unnamed files.
+  static Result<NewFile> create_named(std::string_view operation, int dir, std::string_view shown);
   int fd() const noexcept { return fd_.get(); }
   explicit operator bool() const noexcept { return static_cast<bool>(fd_); }
   /// Gives the file `mode` and its name, replacing what is there unless `exclusive` (then already_exists).

@@ -33,7 +33,8 @@ constexpr std::uint32_t kMask = IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | 
 /// appears is watched first and then searched, so nothing that is put into it is missed; something put into it at that
 /// moment may be reported twice if the directory has more than kMaxRemembered entries. When the client does not read,
 /// the kernel's queue overflows and `overflow` is reported: memory stays bounded. Symlinks are not followed below the
-/// root. Files that fs_write assembles under a temporary name are reported under their own name only.
+/// root. Files that the agent assembles without a name or under a temporary one are reported under their own name only,
+/// and of a tree that it removes what it puts aside is reported as removed where it was.
 /// Errors: resource_exhausted (inotify limits of the user, more than 65536 directories), not_found when the watched
 /// root itself goes away (after a last `removed`).
 class FsWatch final : public FileOperation {
@@ -260,6 +261,7 @@ class FsWatch final : public FileOperation {
     }
     if (event.mask & IN_MOVED_TO) return moved_to(event, name, type);
     if (is_temporary_name(name)) return {};
+    if (event.mask & (IN_MODIFY | IN_ATTRIB) && is_unnamed(event.wd, name)) return {};
     std::string path = tree_.path(event.wd, name);
     if (event.mask & IN_CREATE) {
       const bool reported = remembered_.erase(key(event.wd, name)) > 0;
@@ -285,23 +287,33 @@ class FsWatch final : public FileOperation {
     return file_type(info.st_mode);
   }
 
+  /// Whether `name` is what the kernel calls a file made with O_TMPFILE while it has no name, '#' and its inode. Its
+  /// directory hears of some changes nevertheless (fchmod(2), ftruncate(2)).
+  bool is_unnamed(int watch, std::string_view name) const {
+    if (name.size() < 2 || name[0] != '#' || name.find_first_not_of("0123456789", 1) != std::string_view::npos) return false;
+    return look(watch, name) == protocol::FileType::unknown;
+  }
+
   Result<void> moved_to(const inotify_event& event, std::string_view name, protocol::FileType type) {
     using protocol::FsEventKind;
     std::string path = tree_.path(event.wd, name);
     const bool directory = event.mask & IN_ISDIR;
+    if (is_temporary_name(name)) {
+      // Put aside to be removed: for whoever watches it has left the tree.
+      settle_move();
+      return {};
+    }
     if (!directory) type = look(event.wd, name);
     const auto from = std::exchange(moving_, std::nullopt);
     remembered_.erase(key(event.wd, name));
     // A directory that is replaced by the rename was empty and tells of its own end.
-    if (!from) {
+    if (!from || (directory && is_temporary_name(from->name))) {
       add(FsEventKind::created, std::move(path), type);
       if (directory && request_.recursive) return watch_directory(event.wd, name);
       return {};
     }
-    const bool was_temporary = is_temporary_name(from->name), is_temporary = is_temporary_name(name);
-    if (was_temporary && !is_temporary) add(FsEventKind::modified, std::move(path), type);
-    else if (is_temporary && !was_temporary) add(FsEventKind::removed, tree_.path(from->watch, from->name), type);
-    else if (!is_temporary) add(FsEventKind::renamed, std::move(path), type, tree_.path(from->watch, from->name));
+    if (is_temporary_name(from->name)) add(FsEventKind::modified, std::move(path), type);
+    else add(FsEventKind::renamed, std::move(path), type, tree_.path(from->watch, from->name));
     if (!directory) return {};
     const int moved = tree_.child(from->watch, from->name);
     if (moved >= 0) tree_.move(moved, event.wd, name);

@@ -169,6 +169,24 @@ TEST_P(Files, WatchSeesWhatHappensAfterIt) {
   EXPECT_CODE(ErrorCode::deadline_exceeded, late);
 }
 
+TEST_P(Files, WatchSeesFilesUnderTheirOwnNamesOnly) {
+  Sandbox b = box();
+  EXPECT_OK(b.fs().write("/root/w/old", "1", [] { WriteOptions o; o.make_parents = true; return o; }()));
+  Watch watch = b.fs().watch("/root/w").value();
+  EXPECT_OK(b.fs().write("/root/w/old", "2"));
+  EXPECT_OK(b.fs().write("/root/w/new", "3"));
+  EXPECT_OK(b.fs().copy("/root/w/new", "/root/w/copy"));
+  EXPECT_OK(b.fs().mkdir("/root/w/end"));
+  using Kind = FileEvent::Kind;
+  const std::vector<std::pair<Kind, std::string>> expected = {{Kind::modified, "/root/w/old"}, {Kind::created, "/root/w/new"},
+                                                              {Kind::created, "/root/w/copy"}, {Kind::created, "/root/w/end"}};
+  for (const auto& [kind, path] : expected) {
+    const FileEvent event = watch.next(10s).value();
+    EXPECT_EQ(event.path, path);
+    EXPECT_EQ(event.kind, kind);
+  }
+}
+
 TEST_P(Files, DirectoriesTravelBothWays) {
   Sandbox b = box();
   StateDirectory host;

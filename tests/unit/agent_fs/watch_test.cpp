@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "agent/fs_support.hpp"
+
 namespace sandbox::agent::testing {
 namespace {
 
@@ -101,14 +103,80 @@ TEST_F(AgentWatch, FollowsRenamedAndMovedDirectories) {
   for (const auto& event : call->events()) EXPECT_EQ(event.path.find("away"), std::string::npos) << event.path;
 }
 
+/// "created f, modified g": each event, in order, paths below `dir`.
+std::string told(const Call& call, const std::string& dir) {
+  static constexpr const char* kNames[] = {"none", "created", "modified", "removed", "renamed", "attributes", "overflow", "ready"};
+  std::string all;
+  for (const auto& event : call.events()) {
+    if (!all.empty()) all += ", ";
+    all += kNames[static_cast<std::size_t>(event.kind)];
+    all += ' ' + (event.path.size() > dir.size() ? event.path.substr(dir.size() + 1) : event.path);
+  }
+  return all;
+}
+
 TEST_F(AgentWatch, ShowsAWrittenFileUnderItsOwnNameOnly) {
   spit(dir / "f", "old");
   auto call = watch(dir.path());
   ASSERT_TRUE(agent.write(dir / "f", "new")->ok());
-  expect(*call, Kind::modified, dir / "f");
   ASSERT_TRUE(agent.write(dir / "g", "new")->ok());
-  expect(*call, Kind::created, dir / "g");
-  for (const auto& event : call->events()) EXPECT_EQ(event.path.find(".sbx-"), std::string::npos) << event.path;
+  // With a hole at the end, so that the copy is also cut to size while it has no name.
+  ASSERT_EQ(::truncate((dir / "g").c_str(), 100'000), 0);
+  ASSERT_TRUE(agent.run(Method::fs_copy, protocol::FsPairRequest{dir / "g", dir / "copy"})->ok());
+  ASSERT_TRUE(agent.run(Method::fs_chmod, protocol::FsChmodRequest{dir / "copy", 0600})->ok());
+  expect(*call, Kind::attributes, dir / "copy");
+  EXPECT_EQ(told(*call, dir.path()), "modified f, created g, modified g, created copy, attributes copy");
+}
+
+TEST_F(AgentWatch, FilesWithNamesLikeUnnamedOnesAreShown) {
+  auto call = watch(dir.path());
+  spit(dir / "#12", "x");
+  ::chmod((dir / "#12").c_str(), 0600);
+  expect(*call, Kind::attributes, dir / "#12");
+  EXPECT_EQ(told(*call, dir.path()), "created #12, modified #12, attributes #12");
+}
+
+TEST_F(AgentWatch, ShowsTheOwnNameOnlyWhereFilesCannotBeUnnamed) {
+  spit(dir / "old", "old");
+  auto call = watch(dir.path());
+  const core::UniqueFd directory(::open(dir.path().c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (const char* name : {"new", "old"}) {
+    auto file = NewFile::create_named("test", directory.get(), name);
+    ASSERT_TRUE(file);
+    ASSERT_EQ(::write(file->fd(), "1", 1), 1);
+    ASSERT_TRUE(file->commit("test", name, name, 0644, false));
+  }
+  auto refused = NewFile::create_named("test", directory.get(), "new");
+  ASSERT_TRUE(refused);
+  EXPECT_EQ(refused->commit("test", "new", "new", 0644, true).error().code(), ErrorCode::already_exists);
+  auto exclusive = NewFile::create_named("test", directory.get(), "alone");
+  ASSERT_TRUE(exclusive);
+  ASSERT_TRUE(exclusive->commit("test", "alone", "alone", 0644, true));
+  expect(*call, Kind::created, dir / "alone");
+  EXPECT_EQ(told(*call, dir.path()), "created new, modified old, created alone");
+  refused->discard();
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), {}), 3) << "a temporary name is left";
+}
+
+TEST_F(AgentWatch, ShowsNothingOfATreeThatIsBeingRemoved) {
+  // Deeper than a removal holds open: it moves the lower part up, under a name of its own.
+  std::string path = dir / "tree";
+  for (int i = 0; i < 120; ++i) path += "/d";
+  fs::create_directories(path);
+  for (int i = 0; i < 10; ++i) spit(path + "/f" + std::to_string(i), "");
+  auto all = watch(dir.path());
+  auto top = watch(dir / "tree", false);
+  ASSERT_TRUE(agent.run(Method::fs_remove, protocol::FsRemoveRequest{dir / "tree", true})->ok());
+  expect(*all, Kind::removed, dir / "tree");
+  agent.wait(*top);
+  for (auto* call : {all.get(), top.get()}) {
+    for (const auto& event : call->events()) {
+      EXPECT_EQ(event.path.find(".sbx-"), std::string::npos) << event.path;
+      EXPECT_EQ(event.old_path.find(".sbx-"), std::string::npos) << event.old_path;
+      EXPECT_EQ(event.kind, Kind::removed) << event.path;
+    }
+  }
+  EXPECT_EQ(count(*all, Kind::removed, path), 0) << "its way up was moved: it is gone with that";
 }
 
 TEST_F(AgentWatch, NotRecursiveStaysInOneDirectory) {
