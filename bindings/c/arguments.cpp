@@ -99,7 +99,8 @@ Result<SandboxSpec> spec_of(const sbx_spec* spec) {
 }
 
 Result<RuntimeOptions> runtime_options_of(const sbx_runtime_options* options) {
-  SANDBOX_TRY(const sbx_runtime_options given, struct_of(options, sbx_runtime_options SBX_RUNTIME_OPTIONS_INIT, "options"));
+  SANDBOX_TRY(const sbx_runtime_options given, struct_of(options, sbx_runtime_options SBX_RUNTIME_OPTIONS_INIT, "options",
+                                                         offsetof(sbx_runtime_options, require_proof)));
   RuntimeOptions made;
   SANDBOX_CHECK(check_array(given.warm, given.warm_size, "warm"));
   for (std::size_t i = 0; i < given.warm_size; ++i) {
@@ -115,6 +116,8 @@ Result<RuntimeOptions> runtime_options_of(const sbx_runtime_options* options) {
   made.launchers(given.launchers).persistent(given.persistent != 0);
   SANDBOX_TRY(const auto orphan_time, time_of(given.orphan_time_ms, made.orphan_time(), "orphan_time_ms"));
   made.orphan_time(orphan_time);
+  SANDBOX_TRY(std::string proof, text_of(given.require_proof, "require_proof"));
+  made.require_proof(std::move(proof));
   return made;
 }
 

@@ -48,11 +48,18 @@ inline constexpr std::size_t kMaxStruct = 4096;  ///< bytes; a size beyond this 
 
 /// A copy of a struct that begins with struct_size. Callers built against a later header may send a longer one, as long as
 /// what we do not know is zero. `defaults` for null.
+/// `earlier`: its size in a header before it grew; then what it lacks is as in `defaults`.
 template <class Struct>
-Result<Struct> struct_of(const Struct* given, const Struct& defaults, std::string_view argument) {
+Result<Struct> struct_of(const Struct* given, const Struct& defaults, std::string_view argument, std::size_t earlier = sizeof(Struct)) {
   if (!given) return defaults;
   std::size_t size;
   std::memcpy(&size, given, sizeof size);
+  if (size == earlier && size < sizeof(Struct)) {
+    Struct grown = defaults;
+    std::memcpy(&grown, given, size);
+    grown.struct_size = sizeof grown;
+    return grown;
+  }
   if (size < sizeof(Struct) || size > kMaxStruct) return bad_argument(argument, "has a wrong struct_size; use its _INIT macro");
   const auto* const bytes = reinterpret_cast<const unsigned char*>(given);
   if (std::any_of(bytes + sizeof(Struct), bytes + size, [](unsigned char byte) { return byte != 0; }))

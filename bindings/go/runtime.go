@@ -37,6 +37,9 @@ type RuntimeOptions struct {
 	// OrphanTime (default 10 min) has passed.
 	Persistent bool
 	OrphanTime time.Duration
+	// RequireProof is the path of a report of `sbx prove --report`: without one that passed, for this build, host and policy,
+	// Open fails with failed_precondition and says what to run.
+	RequireProof string
 }
 
 func (o *RuntimeOptions) lend(p *pins) *C.sbx_runtime_options {
@@ -47,6 +50,7 @@ func (o *RuntimeOptions) lend(p *pins) *C.sbx_runtime_options {
 		struct_size: C.sizeof_sbx_runtime_options, max_warm: C.uint32_t(o.MaxWarm), max_sandboxes: C.uint32_t(o.MaxSandboxes),
 		state_directory: p.view(o.StateDirectory), helper_directory: p.view(o.HelperDirectory),
 		launchers: C.uint32_t(o.Launchers), persistent: flag(o.Persistent), orphan_time_ms: millis(o.OrphanTime),
+		require_proof: p.view(o.RequireProof),
 	}
 	if len(o.Warm) > 0 {
 		warm := make([]C.sbx_warm, len(o.Warm))
@@ -66,7 +70,7 @@ type Runtime struct{ handle *handle }
 // Open starts a runtime and begins to fill its pools. options may be nil.
 //
 // Errors: unsupported (no user namespaces), not_found (helper programs), unavailable, already_exists (another persistent
-// runtime works in the state directory), failed_precondition (library and helpers of different builds).
+// runtime works in the state directory), failed_precondition (library and helpers of different builds; RequireProof).
 func Open(ctx context.Context, options *RuntimeOptions) (*Runtime, error) {
 	var made *C.sbx_runtime
 	err := run(ctx, func() *C.sbx_op {

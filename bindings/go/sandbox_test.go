@@ -210,6 +210,13 @@ func TestRuntime(t *testing.T) {
 	check(t, box.Close())
 }
 
+func TestRequiredProof(t *testing.T) {
+	_, err := sandbox.Open(t.Context(), &sandbox.RuntimeOptions{StateDirectory: t.TempDir(), RequireProof: "/no/such/proof.json"})
+	if !errors.Is(err, sandbox.ErrFailedPrecondition) || !strings.Contains(err.Error(), "sbx prove --report") {
+		t.Errorf("without a report: %v", err)
+	}
+}
+
 func TestPersistentRuntime(t *testing.T) {
 	ctx := t.Context()
 	options := &sandbox.RuntimeOptions{StateDirectory: t.TempDir(), Persistent: true, Launchers: 1}

@@ -196,8 +196,9 @@ typedef struct sbx_runtime_options {
   uint32_t launchers;
   int persistent;
   int64_t orphan_time_ms;
+  sbx_view require_proof;    /* path: opens only with this report of `sbx prove --report`, else SBX_FAILED_PRECONDITION */
 } sbx_runtime_options;
-#define SBX_RUNTIME_OPTIONS_INIT {sizeof(sbx_runtime_options), 0, 0, 0, 0, {0, 0}, {0, 0}, 0, 0, 0}
+#define SBX_RUNTIME_OPTIONS_INIT {sizeof(sbx_runtime_options), 0, 0, 0, 0, {0, 0}, {0, 0}, 0, 0, 0, {0, 0}}
 
 typedef struct sbx_create_options {
   size_t struct_size;

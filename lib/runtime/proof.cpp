@@ -9,8 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include <sandbox/prove.hpp>
-
 #include "core/text.hpp"
 #include "core/unique_fd.hpp"
 #include "protocol/build_id.hpp"
@@ -99,11 +97,11 @@ std::string policy_digest(const std::vector<std::string>& lines) {
   return sha256(text);
 }
 
-Result<void> check_proof(const std::string& path, const std::vector<std::string>& policy) {
+Result<ProveReport> read_proof(const std::string& path) {
   SANDBOX_TRY(const std::string text, read_report(path));
   auto report = read_prove_report(text);
   if (!report)
-    return Error(ErrorCode::corrupt, "proof " + core::escape_control(path) + " cannot be read")
+    return Error(ErrorCode::corrupt, "proof " + core::escape_control(path) + " cannot be read; run `sbx prove --report " + core::escape_control(path) + "`")
         .with_operation("runtime.proof")
         .with_cause(std::move(report).error());
   for (const CheckResult& check : report->checks)
@@ -113,8 +111,13 @@ Result<void> check_proof(const std::string& path, const std::vector<std::string>
   if (report->set != "quick" && report->set != "full") return refused(path, "only some checks were run");
   // Told by the lines and not by the report's own digest of them: that one is for people and for other programs.
   if (policy_digest(report->policy) != report->policy_sha256) return refused(path, "its policy was changed afterwards");
-  if (report->policy_sha256 != policy_digest(policy))
-    return refused(path, "it is not for this build, host and policy: " + difference(report->policy, policy));
+  return report;
+}
+
+Result<void> check_proof(const std::string& path, const std::vector<std::string>& policy) {
+  SANDBOX_TRY(const ProveReport report, read_proof(path));
+  if (report.policy_sha256 != policy_digest(policy))
+    return refused(path, "it is not for this build, host and policy: " + difference(report.policy, policy));
   return {};
 }
 

@@ -69,7 +69,8 @@ Result<std::shared_ptr<RuntimeState>> RuntimeState::open_with(RuntimeOptions opt
   if (backends.empty()) return Error(ErrorCode::invalid_argument, "a runtime needs a backend");
   std::shared_ptr<RuntimeState> state(new RuntimeState(std::move(options)));
   if (auto started = state->start(std::move(backends)); !started) {
-    state->close().ignore("it did not open: that failure is the report");
+    // What an earlier runtime left stays for one that opens: a launcher that was taken over must not be told to forget it.
+    state->shut_down(state->options_.is_persistent()).ignore("it did not open: that failure is the report");
     return std::move(started).error();
   }
   return state;

@@ -46,6 +46,7 @@ struct Config {
     std::string token_file;
     bool allow_unauthenticated = false;
     bool keep_sandboxes_on_stop = false;  ///< SIGTERM leaves them for the next daemon; else it destroys them
+    std::string require_proof;            ///< the report of sbx prove without which nothing starts; empty: none is asked for
     std::chrono::nanoseconds header_timeout = std::chrono::seconds(10);
     std::chrono::nanoseconds idle_timeout = std::chrono::minutes(2);
     std::uint32_t max_connections = 20000;

@@ -51,6 +51,9 @@ void check_server(Report& report, Config& config) {
   if (!server.node_id.empty() && !plain_name(server.node_id, 32)) {
     report.error("server.node_id", "server.node_id must be at most 32 letters, digits, dots, dashes and underscores");
   }
+  if (!server.require_proof.empty() && server.require_proof.front() != '/') {
+    report.error("server.require_proof", "server.require_proof must be an absolute path");
+  }
   if (server.max_connections == 0) report.error("server.max_connections", "server.max_connections must be positive");
   if (config.multi_tenant.enabled && config.multi_tenant.public_keys.empty()) {
     report.error("multi_tenant.public_keys", "multi_tenant.public_keys requires at least one key when enabled");

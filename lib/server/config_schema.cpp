@@ -185,6 +185,7 @@ std::vector<Setting> make_settings() {
       setting("server.token_file", When::live, AT(server.token_file)),
       setting("server.allow_unauthenticated", When::live, AT(server.allow_unauthenticated)),
       setting("server.keep_sandboxes_on_stop", When::live, AT(server.keep_sandboxes_on_stop)),
+      setting("server.require_proof", When::restart, AT(server.require_proof)),
       setting("server.header_timeout", When::restart, AT(server.header_timeout), take_time),
       setting("server.idle_timeout", When::restart, AT(server.idle_timeout), take_time),
       setting("server.max_connections", When::restart, AT(server.max_connections)),

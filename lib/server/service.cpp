@@ -9,6 +9,7 @@
 
 #include "core/sync_point.hpp"
 #include "core/text.hpp"
+#include "runtime/proof.hpp"
 #include "server/core.hpp"
 
 namespace sandbox::server {
@@ -90,8 +91,16 @@ Result<void> Service::Impl::listen() {
   return {};
 }
 
+Result<void> Service::check(const Config& config) {
+  SANDBOX_CHECK(check_listener(config));
+  if (config.server.require_proof.empty()) return {};
+  auto proof = runtime::read_proof(config.server.require_proof);
+  if (!proof) return std::move(proof).error().with_context("server.require_proof");
+  return {};
+}
+
 Result<std::unique_ptr<Service>> Service::open(ServiceOptions options) {
-  SANDBOX_CHECK(check_listener(options.config));
+  SANDBOX_CHECK(check(options.config));
   SANDBOX_TRY(Settings settings, settings_from(options.config));
   auto impl = std::make_unique<Impl>();
   impl->config = std::move(options.config);
@@ -116,7 +125,7 @@ Result<std::unique_ptr<Service>> Service::open(ServiceOptions options) {
   RuntimeOptions runtime;
   runtime.state_directory(data + "/runtime").helper_directory(options.helper_directory);
   runtime.max_warm(config.pool.max_warm).max_sandboxes(config.limits.max_sandboxes + config.pool.max_warm);
-  runtime.persistent(options.persistent);
+  runtime.persistent(options.persistent).require_proof(config.server.require_proof);
   runtime.on_log(impl->log->callback());
   runtime.on_event([weak = std::weak_ptr<Core>(impl->core)](const RuntimeEvent& event) {
     if (const auto core = weak.lock()) core->on_runtime_event(event);

@@ -31,9 +31,13 @@ class Core;
 /// Listens and serves until stop(). Members are thread-safe, but not to be called on the reactor thread.
 class Service {
  public:
+  /// What can be told of a configuration without opening anything: authentication of listeners, and whether the proof it asks
+  /// for passed; only open() knows whether that is for this build, host and policy. Errors: those of open().
+  static Result<void> check(const Config& config);
   /// Opens the store, the runtime and the listeners, takes over what an earlier service left.
   /// Errors: invalid_argument (configuration, or no authentication for a listener that others can reach), already_exists
-  /// (another daemon serves here), and those of Runtime::open and of the listeners.
+  /// (another daemon serves here), failed_precondition (server.require_proof is not met: nothing was adopted or warmed), and those
+  /// of Runtime::open and of the listeners.
   static Result<std::unique_ptr<Service>> open(ServiceOptions options);
   /// stop(Leave::destroy) if nobody called it.
   ~Service();

@@ -236,9 +236,13 @@ void walk_runtime(world *here) {
   options.max_warm = 2;
   options.max_sandboxes = 10;
   options.launchers = 1;
+  sbx_runtime *other = NULL;
+  options.require_proof = SBX_STR("/no/such/proof");
+  EXPECT(SBX_FAILED_PRECONDITION, sbx_runtime_open(&options, &other, &err));
+  CHECK(other == NULL);
+  options.require_proof = (sbx_view){NULL, 0};
   op = sbx_runtime_open_start(&options);
   finish(op);
-  sbx_runtime *other = NULL;
   OK(sbx_op_take_runtime(op, &other, &err));
   sbx_op_free(&op);
   OK(sbx_runtime_wait_warm(other, 0, &err));

@@ -121,6 +121,13 @@ int main(int argc, char** argv) {
   if (check || show || !loaded.ok()) print(loaded.warnings, "warning");
   print(loaded.errors, "error");
   if (!loaded.ok()) return 1;
+  if (check) {
+    if (const auto checked = server::Service::check(loaded.config); !checked) {
+      server::Diagnostic one{path, 0, 0, checked.error().to_string()};
+      print({one}, "error");
+      return 1;
+    }
+  }
   if (show) std::fputs(sandboxd::print_config(loaded.config).c_str(), stdout);
   if (check) std::printf("%s: good\n", path.empty() ? "defaults" : path.c_str());
   if (check || show) return 0;

@@ -46,6 +46,7 @@ std::string print_config(const Config& config) {
   line("# tokens in force", server.tokens.size());
   line("allow_unauthenticated", truth(server.allow_unauthenticated));
   line("keep_sandboxes_on_stop", truth(server.keep_sandboxes_on_stop));
+  line("require_proof", quoted(server.require_proof));
   line("header_timeout", duration(server.header_timeout));
   line("idle_timeout", duration(server.idle_timeout));
   line("max_connections", server.max_connections);

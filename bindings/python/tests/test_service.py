@@ -9,6 +9,7 @@ import pytest
 
 import sandbox
 from conftest import Connect
+from sandbox.sync import Runtime as SyncRuntime
 
 
 async def test_pools_and_the_host() -> None:
@@ -161,6 +162,13 @@ async def test_a_persistent_runtime_hands_its_sandboxes_on(tmp_path: Path) -> No
         assert adopted.id == name
         assert await adopted.env.get("A") == "handed on"
         assert second.adopted() == []
+
+
+async def test_a_runtime_can_ask_for_a_proof(tmp_path: Path) -> None:
+    with pytest.raises(sandbox.FailedPreconditionError, match="sbx prove --report"):
+        await sandbox.Runtime.open(state_directory=tmp_path / "state", require_proof=tmp_path / "none.json")
+    with pytest.raises(sandbox.FailedPreconditionError, match="sbx prove --report"):
+        SyncRuntime.open(state_directory=tmp_path / "state", require_proof=str(tmp_path / "none.json"))
 
 
 def test_signing_keys() -> None:

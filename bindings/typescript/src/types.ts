@@ -68,6 +68,8 @@ export interface RuntimeOptions extends Abortable {
   persistent?: boolean;
   /** Milliseconds. */
   orphanTime?: number;
+  /** Path of a report of `sbx prove --report`: opens only if it passed, for this build, host and policy. */
+  requireProof?: string;
 }
 
 export interface ClientOptions extends Abortable {

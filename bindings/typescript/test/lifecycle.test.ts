@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { FailedPreconditionError, NotFoundError, SandboxError } from "../src/index.js";
+import { FailedPreconditionError, NotFoundError, Runtime, SandboxError } from "../src/index.js";
 import { inEveryEnvironment, openDaemon, openEmbedded, rejection } from "./support/environment.js";
 
 describe("sandboxes", () =>
@@ -66,6 +66,12 @@ describe("sandboxes", () =>
   }));
 
 describe("a runtime", () => {
+  it("opens only with the proof that it asks for", async () => {
+    const refused = await rejection(Runtime.open({ requireProof: "/no/such/proof.json" }));
+    expect(refused).toBeInstanceOf(FailedPreconditionError);
+    expect(refused).toHaveProperty("message", expect.stringContaining("sbx prove --report"));
+  });
+
   it("tells about itself", async () => {
     const environment = await openEmbedded();
     try {

@@ -70,9 +70,9 @@ class Sandboxd : public ::testing::Test {
     }
   }
 
-  void write_config(const std::string& more = {}) {
+  void write_config(const std::string& more = {}, const std::string& of_server = {}) {
     std::ofstream out(config_path());
-    out << "[server]\nsocket = \"" << socket() << "\"\ndata_dir = \"" << directory_.path() << "/data\"\n"
+    out << "[server]\nsocket = \"" << socket() << "\"\ndata_dir = \"" << directory_.path() << "/data\"\n" << of_server
         << "[limits]\ncreate_rate_limit = 0\nmax_memory = \"64g\"\nmax_cpu = 1000.0\nmax_sandboxes = 60\n" << more
         << "\n[pool]\nmin_base = 1\n[pool.base.default]\nimage = \"host\"\nmemory = \"64m\"\nstorage = \"16m\"\nnetwork = \"none\"\ncpu = 0.5\n";
   }
@@ -250,6 +250,33 @@ TEST_F(Sandboxd, KilledItFindsItsSandboxesAgain) {
   // It is as good as any other.
   EXPECT_EQ(call("DELETE", "/sandboxes/" + kept).status, 204u);
   create("{}");
+}
+
+class RequiredProof : public Sandboxd {
+ protected:
+  std::string proof() const { return directory_.path() + "/proof.json"; }
+  void SetUp() override { write_config({}, "require_proof = \"" + proof() + "\"\n"); }
+  void expect_refused(const std::string& words) {
+    const Outcome refused = run({"--config", config_path()});
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_NE(refused.output.find(words), std::string::npos) << refused.output;
+    EXPECT_NE(refused.output.find("run `sbx prove --report " + proof() + "`"), std::string::npos) << refused.output;
+    EXPECT_FALSE(std::filesystem::exists(socket())) << "nobody was served";
+  }
+};
+
+TEST_F(RequiredProof, WithoutAReportThatFitsNothingStarts) {
+  expect_refused("there is none");
+  const Outcome checked = run({"--config", config_path(), "--check"});
+  EXPECT_EQ(checked.status, 1);
+  EXPECT_NE(checked.output.find("server.require_proof"), std::string::npos) << checked.output;
+  EXPECT_NE(checked.output.find("there is none"), std::string::npos) << checked.output;
+  EXPECT_NE(checked.output.find("sbx prove"), std::string::npos) << checked.output;
+
+  write_config({}, "require_proof = \"proof.json\"\n");
+  const Outcome relative = run({"--config", config_path(), "--check"});
+  EXPECT_EQ(relative.status, 1);
+  EXPECT_NE(relative.output.find("must be an absolute path"), std::string::npos) << relative.output;
 }
 
 }  // namespace

@@ -48,6 +48,7 @@ data_dir = "/d"
 node_id = "n1"
 tokens = ["0123456789abcdef"]
 allow_unauthenticated = true
+require_proof = "/proof"
 header_timeout = "5s"
 idle_timeout = "1m30s"
 max_connections = 7
@@ -94,7 +95,7 @@ format = "text"
   EXPECT_THAT(texts(loaded.errors), IsEmpty());
   EXPECT_THAT(texts(loaded.warnings), IsEmpty());
   Config expected;
-  expected.server = {"/tmp/s", "127.0.0.1:7522", "", "", "/d", "n1", loaded.config.server.tokens, "", true, false, 5s, 90s, 7};
+  expected.server = {"/tmp/s", "127.0.0.1:7522", "", "", "/d", "n1", loaded.config.server.tokens, "", true, false, "/proof", 5s, 90s, 7};
   expected.multi_tenant = {false, loaded.config.multi_tenant.public_keys, true};
   expected.limits = {1, 1u << 30, 2, 60s, 3, 1000, 0, 200, 5, 6, 0, "0.0.0.0", 10000, 10010, true, 10s};
   expected.pool.total_warm = 4;

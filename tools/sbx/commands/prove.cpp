@@ -88,7 +88,8 @@ Command prove() {
   sbx prove --json | jq '.checks[] | select(.status != "passed")'
 
 As root the network checks run too, in a laboratory of namespaces: no packet leaves the machine. docs/THREAT_MODEL.md says what is
-promised. A runtime opens only with the report where RuntimeOptions::require_proof says so.
+promised. A runtime opens only with the report where RuntimeOptions::require_proof says so, a daemon where
+server.require_proof does.
 Exit code: 0 nothing failed; 1 something failed; 2 the checks could not be run.
 )";
   command.options = {

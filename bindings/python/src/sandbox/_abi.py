@@ -87,6 +87,7 @@ class RuntimeOptions(Structure):
         ("launchers", c_uint32),
         ("persistent", c_int),
         ("orphan_time_ms", c_int64),
+        ("require_proof", Text),
     ]
 
 

@@ -178,6 +178,7 @@ def runtime_options(
     launchers: int,
     persistent: bool,
     orphan_time: float | None,
+    require_proof: Path | None,
 ) -> Any:
     wanted: list[tuple[int, SandboxSpec | None]]
     if isinstance(warm, int):
@@ -202,6 +203,7 @@ def runtime_options(
             uint(launchers, "launchers", 32),
             bool(persistent),
             ms(orphan_time, "orphan_time"),
+            _EMPTY if require_proof is None else path(require_proof, "require_proof"),
         )
     )
 

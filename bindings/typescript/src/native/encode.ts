@@ -75,6 +75,7 @@ export function encodeRuntimeOptions(value: unknown): object {
     launchers: uint32(options["launchers"], "launchers"),
     persistent: flag(options["persistent"], "persistent"),
     orphan_time_ms: milliseconds(options["orphanTime"], "orphanTime"),
+    require_proof: optionalView(options["requireProof"], "requireProof"),
   };
 }
 

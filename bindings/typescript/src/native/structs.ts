@@ -42,6 +42,7 @@ export const RuntimeOptions = koffi.struct("sbx_runtime_options", {
   launchers: "uint32_t",
   persistent: "int",
   orphan_time_ms: "int64_t",
+  require_proof: View,
 });
 
 export const CreateOptions = koffi.struct("sbx_create_options", { struct_size: "size_t", deadline_ms: "int64_t", cold: "int" });

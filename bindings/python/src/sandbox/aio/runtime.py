@@ -38,6 +38,7 @@ class Runtime(RuntimeBase):
         launchers: int = 0,
         persistent: bool = False,
         orphan_time: float | None = None,
+        require_proof: Path | None = None,
     ) -> Runtime:
         """Starts the launchers and begins to fill the pools; returns before they are full, see ``wait_warm``.
 
@@ -46,14 +47,24 @@ class Runtime(RuntimeBase):
         state_directory: image layers and templates; default ``$SANDBOX_STATE_DIR``, else /var/lib/sandbox for root, else
         ~/.local/share/sandbox. helper_directory: of sandbox-launcher and sandbox-agent; default: those of this package,
         else ``$SANDBOX_BIN_DIR``. persistent: sandboxes outlive this process for ``orphan_time`` (default 10 min), until the
-        next runtime with the same state directory takes them over.
+        next runtime with the same state directory takes them over. require_proof: opens only with this report of
+        ``sbx prove --report``, which must have passed and be for this build, host and policy.
 
         Raises UnsupportedError (no user namespaces: says what to enable), NotFoundError (helpers), UnavailableError,
-        AlreadyExistsError (another persistent runtime there), FailedPreconditionError (library and helpers of two builds).
+        AlreadyExistsError (another persistent runtime there), FailedPreconditionError (library and helpers of two builds;
+        require_proof: says what to run).
         """
         require_threads()
         options = _arguments.runtime_options(
-            warm, max_warm, max_sandboxes, state_directory, helper_directory, launchers, persistent, orphan_time
+            warm,
+            max_warm,
+            max_sandboxes,
+            state_directory,
+            helper_directory,
+            launchers,
+            persistent,
+            orphan_time,
+            require_proof,
         )
         return cls(await finish(Pending(_abi.runtime_open_start(options), _results.runtime)))
 
