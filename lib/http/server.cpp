@@ -219,6 +219,15 @@ Result<std::uint16_t> Server::listen_tls(const std::string& address, const std::
   return port;
 }
 
+Result<void> Server::renew_tls(const std::string& certificate, const std::string& key) {
+  SANDBOX_TRY(auto tls, TlsContext::server(certificate, key));
+  boost::asio::post(impl_->context, [impl = impl_, tls = std::move(tls)] {
+    for (const auto& listener : impl->listeners)
+      if (listener->tls) listener->tls = tls;
+  });
+  return {};
+}
+
 void Server::drain(core::TimePoint deadline, std::function<void()> done) {
   boost::asio::post(impl_->context, [impl = impl_, deadline, done = std::move(done)]() mutable {
     impl->drain(deadline, std::move(done));

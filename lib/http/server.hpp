@@ -125,6 +125,9 @@ class Server {
   Result<std::uint16_t> listen_tcp(const std::string& address);
   /// TLS 1.2 or newer, HTTP/1.1. PEM files. Errors: also not_found and invalid_argument for the files.
   Result<std::uint16_t> listen_tls(const std::string& address, const std::string& certificate, const std::string& key);
+  /// Connections accepted from now on get this pair from the listener that has TLS; those there are keep theirs. Thread-safe; on an
+  /// error nothing changes. Errors: those of listen_tls() for the files.
+  Result<void> renew_tls(const std::string& certificate, const std::string& key);
 
   /// Stops accepting, closes idle connections and WebSockets (1001), lets running exchanges end until `deadline`, then
   /// closes the rest; `done` runs on the reactor thread. Thread-safe, once.

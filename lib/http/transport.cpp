@@ -95,9 +95,13 @@ Result<TlsContext> TlsContext::server(const std::string& certificate, const std:
   if (SSL_CTX_use_certificate_chain_file(context, certificate.c_str()) != 1) {
     return file_error(certificate, "not a PEM certificate chain");
   }
-  if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) return file_error(key, "not a PEM private key");
-  if (SSL_CTX_check_private_key(context) != 1) {
-    return tls_error(ErrorCode::invalid_argument, "the private key does not belong to the certificate");
+  ERR_clear_error();
+  if (SSL_CTX_use_PrivateKey_file(context, key.c_str(), SSL_FILETYPE_PEM) != 1) {
+    // Compared with the certificate while it is read.
+    const unsigned long why = ERR_peek_last_error();
+    const bool another = ERR_GET_LIB(why) == ERR_LIB_X509 &&
+                         (ERR_GET_REASON(why) == X509_R_KEY_VALUES_MISMATCH || ERR_GET_REASON(why) == X509_R_KEY_TYPE_MISMATCH);
+    return file_error(key, another ? "the private key does not belong to the certificate" : "not a PEM private key");
   }
   SSL_CTX_set_alpn_select_cb(context, choose_protocol, nullptr);
   static constexpr unsigned char kSession[] = "sandbox";

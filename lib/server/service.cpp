@@ -62,6 +62,7 @@ struct Service::Impl {
   std::shared_ptr<Core> core;
   std::unique_ptr<http::Server> server;
   std::uint16_t tcp_port = 0;
+  std::string certificate, key;  ///< of the listener; the configuration may name others by now
   std::mutex mutex;  ///< one stop or reload at a time
   bool stopped = false;
 
@@ -81,7 +82,9 @@ Result<void> Service::Impl::listen() {
     if (config.server.tls_cert.empty()) {
       SANDBOX_TRY(tcp_port, server->listen_tcp(config.server.tcp));
     } else {
-      SANDBOX_TRY(tcp_port, server->listen_tls(config.server.tcp, config.server.tls_cert, config.server.tls_key));
+      certificate = config.server.tls_cert;
+      key = config.server.tls_key;
+      SANDBOX_TRY(tcp_port, server->listen_tls(config.server.tcp, certificate, key));
     }
     log->info("listening", {{"tcp", config.server.tcp}, {"port", tcp_port}, {"tls", !config.server.tls_cert.empty()}});
   }
@@ -162,6 +165,12 @@ Result<std::vector<ConfigChange>> Service::reload(const Config& config) {
   });
   impl_->config = config;
   return differences;
+}
+
+Result<void> Service::renew_certificate() {
+  std::lock_guard lock(impl_->mutex);
+  if (impl_->stopped || impl_->certificate.empty()) return {};
+  return impl_->server->renew_tls(impl_->certificate, impl_->key);
 }
 
 Result<void> Service::stop(Leave leave, std::chrono::milliseconds drain) {

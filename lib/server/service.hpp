@@ -45,6 +45,9 @@ class Service {
 
   /// Takes up what may change while running; says what differs and which of it needs a restart. On an error nothing changes.
   Result<std::vector<ConfigChange>> reload(const Config& config);
+  /// Reads certificate and key again, from where they were when it began to listen, for the connections that come from now on;
+  /// none is dropped. Nothing without TLS. Errors: not_found, permission_denied, invalid_argument (no pair); the old one stays.
+  Result<void> renew_certificate();
   /// Takes no more requests, lets those under way end within `drain`, then stops. Idempotent.
   Result<void> stop(Leave leave, std::chrono::milliseconds drain = std::chrono::seconds(10));
 

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <sandbox/version.hpp>
 
@@ -16,7 +17,7 @@
 #include "server/service.hpp"
 #include "watch.hpp"
 
-/// sandboxd: reads its settings, runs the service, listens to signals and to its configuration file.
+/// sandboxd: reads its settings, runs the service, listens to signals and to its configuration and certificate files.
 namespace {
 
 namespace server = sandbox::server;
@@ -44,21 +45,39 @@ void reload(server::Service& service, server::Log& log, const std::string& path)
   }
 }
 
+void renew_certificate(server::Service& service, server::Log& log) {
+  if (const auto renewed = service.renew_certificate(); !renewed)
+    log.error("certificate not taken up, the old one stays", {{"error", renewed.error().to_string()}});
+  else log.info("certificate taken up");
+}
+
 /// Serves until SIGINT, which ends the sandboxes, SIGQUIT, which leaves them for the next daemon, or SIGTERM, which does
 /// what server.keep_sandboxes_on_stop says at that time.
 server::Leave serve(server::Service& service, server::Log& log, const std::string& path, const sandbox::core::UniqueFd& signals) {
-  std::optional<sandboxd::FileWatch> watch;
-  if (!path.empty()) watch = sandboxd::FileWatch::on(path);
-  bool changed = false;
+  enum { kConfig, kCertificate, kKey, kFiles };
+  // Those in use: what a changed configuration names needs a restart.
+  const server::Config::Server at_start = service.config().server;
+  const bool has_tls = !at_start.tcp.empty() && !at_start.tls_cert.empty();
+  std::optional<sandboxd::FileWatch> watches[kFiles];
+  if (!path.empty()) watches[kConfig] = sandboxd::FileWatch::on(path);
+  if (has_tls) {
+    watches[kCertificate] = sandboxd::FileWatch::on(at_start.tls_cert);
+    watches[kKey] = sandboxd::FileWatch::on(at_start.tls_key);
+  }
+  bool changed[kFiles] = {};
   for (;;) {
-    pollfd polled[2] = {{signals.get(), POLLIN, 0}, {watch ? watch->fd() : -1, POLLIN, 0}};
-    const int ready = ::poll(polled, 2, changed ? kSettleMs : -1);
+    pollfd polled[1 + kFiles] = {{signals.get(), POLLIN, 0}};
+    for (int i = 0; i < kFiles; ++i) polled[1 + i] = {watches[i] ? watches[i]->fd() : -1, POLLIN, 0};
+    const bool waits = changed[kConfig] || changed[kCertificate] || changed[kKey];
+    const int ready = ::poll(polled, 1 + kFiles, waits ? kSettleMs : -1);
     if (ready == 0) {  // quiet for a while after a change
-      changed = false;
-      reload(service, log, path);
+      if (std::exchange(changed[kConfig], false)) reload(service, log, path);
+      // Both at once: between the two they are no pair.
+      if (std::exchange(changed[kCertificate], false) | std::exchange(changed[kKey], false)) renew_certificate(service, log);
       continue;
     }
-    if (watch && (polled[1].revents & POLLIN) != 0 && watch->drain()) changed = true;
+    for (int i = 0; i < kFiles; ++i)
+      if ((polled[1 + i].revents & POLLIN) != 0 && watches[i]->drain()) changed[i] = true;
     if ((polled[0].revents & POLLIN) == 0) continue;
     signalfd_siginfo info{};
     if (::read(signals.get(), &info, sizeof info) != static_cast<ssize_t>(sizeof info)) continue;
@@ -69,6 +88,7 @@ server::Leave serve(server::Service& service, server::Log& log, const std::strin
     }
     sandboxd::notify("RELOADING=1");
     reload(service, log, path);
+    if (has_tls) renew_certificate(service, log);
     sandboxd::notify("READY=1");
   }
 }

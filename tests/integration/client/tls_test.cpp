@@ -1,8 +1,13 @@
 #include <arpa/inet.h>
+#include <signal.h>
 #include <sys/socket.h>
+
+#include <filesystem>
+#include <fstream>
 
 #include "live_client.hpp"
 #include "support/certificate.hpp"
+#include "support/eventually.hpp"
 
 // A daemon on TCP with TLS and bearer tokens, as one on another machine.
 namespace sandbox::testing {
@@ -91,6 +96,89 @@ TEST_F(OverTls, WhomItDoesNotTrustItTellsNothing) {
   const auto plain = Client::connect("http://" + authority(), ClientOptions().token(kToken).timeout(5s));
   ASSERT_FALSE(plain);
   EXPECT_NE(plain.error().code(), ErrorCode::internal) << plain.error().to_string();
+}
+
+/// A daemon whose certificate is replaced under it.
+class NewCertificate : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    for (const char* name : {"first", "second", "third"}) make_certificate(file(name) + ".cert", file(name) + ".key");
+    std::filesystem::create_directory(file("a"));
+    std::filesystem::create_directory_symlink(file("a"), file("current"));
+    put("first", "first");
+    port_ = free_port();
+    DaemonProcess::Options options;
+    options.section_server = "tcp = \"127.0.0.1:" + std::to_string(port_) + "\"\ntls_cert = \"" + file(kInUse) + ".cert\"\ntls_key = \"" +
+                             file(kInUse) + ".key\"\ntokens = [\"" + kToken + "\"]\n";
+    daemon_ = std::make_unique<DaemonProcess>(options);
+  }
+  static constexpr const char* kInUse = "current/pair";
+  std::string file(const std::string& name) const { return files_.path() + "/" + name; }
+  /// In place of what is in use, each file at once.
+  void put(const std::string& certificate, const std::string& key) {
+    const auto replace = [&](const std::string& from, const std::string& to) {
+      std::filesystem::copy_file(from, to + ".new", std::filesystem::copy_options::overwrite_existing);
+      std::filesystem::rename(to + ".new", to);
+    };
+    replace(file(certificate) + ".cert", file(kInUse) + ".cert");
+    replace(file(key) + ".key", file(kInUse) + ".key");
+  }
+  /// A client that trusts that certificate and no other.
+  Result<Client> connect(const std::string& trusted) const {
+    return Client::connect("https://127.0.0.1:" + std::to_string(port_), ClientOptions().token(kToken).ca_file(file(trusted) + ".cert").timeout(5s));
+  }
+  bool serves(const std::string& trusted) const {
+    const auto client = connect(trusted);
+    if (!client) EXPECT_CODE(ErrorCode::unauthenticated, client);
+    return client.has_value();
+  }
+
+  const StateDirectory files_;
+  std::unique_ptr<DaemonProcess> daemon_;
+  std::uint16_t port_ = 0;
+};
+
+TEST_F(NewCertificate, ServesNewConnectionsAndDropsNone) {
+  Client client = connect("first").value();
+  Sandbox box = client.create().value();
+  RunningProcess echo = box.process().spawn(Command("cat").open_stdin()).value();
+  // Not reconnected: that client would not trust the daemon any more.
+  const auto goes_on = [&](const std::string& text) {
+    EXPECT_OK(echo.write(text));
+    std::string seen;
+    while (seen.size() < text.size()) {
+      const auto piece = echo.read().value();
+      if (!piece) break;
+      seen += piece->text();
+    }
+    EXPECT_EQ(seen, text);
+  };
+  goes_on("with the first");
+  put("second", "second");
+  EXPECT_TRUE(eventually([&] { return serves("second"); })) << daemon_->log();
+  EXPECT_FALSE(serves("first"));
+  goes_on("beside the second");
+
+  // Another directory in place of the one that is watched: nobody notices without being told.
+  std::filesystem::create_directory(file("b"));
+  std::filesystem::create_directory_symlink(file("b"), file("next"));
+  std::filesystem::rename(file("next"), file("current"));
+  put("third", "third");
+  ::kill(daemon_->pid(), SIGHUP);
+  EXPECT_TRUE(eventually([&] { return serves("third"); })) << daemon_->log();
+  goes_on("beside the third");
+}
+
+TEST_F(NewCertificate, ABadPairChangesNothingAndIsNamed) {
+  put("second", "third");
+  EXPECT_TRUE(eventually([&] { return daemon_->log().find("the private key does not belong to the certificate") != std::string::npos; })) << daemon_->log();
+  EXPECT_TRUE(serves("first"));
+  std::ofstream(file(kInUse) + ".cert") << "nothing\n";
+  ::kill(daemon_->pid(), SIGHUP);
+  EXPECT_TRUE(eventually([&] { return daemon_->log().find("not a PEM certificate chain") != std::string::npos; })) << daemon_->log();
+  EXPECT_TRUE(serves("first"));
+  put("second", "second");
+  EXPECT_TRUE(eventually([&] { return serves("second"); })) << daemon_->log();
 }
 
 }  // namespace
