@@ -21,6 +21,7 @@ Result<Work<ClientPtr>> prepare_connect(sbx_view given, const sbx_client_options
   SANDBOX_TRY(std::string endpoint, text_of(given, "endpoint"));
   SANDBOX_TRY(ClientOptions how, client_options_of(options));
   if (endpoint.empty()) endpoint = Client::default_endpoint();
+  before_first_use();
   return Work<ClientPtr>([endpoint = std::move(endpoint), how = std::move(how)]() -> Result<ClientPtr> {
     SANDBOX_TRY(Client client, Client::connect(endpoint, how));
     return std::make_unique<sbx_client>(std::move(client));

@@ -102,4 +102,4 @@ sbx_code sbx_env_list_at(const sbx_env_list* list, size_t index, sbx_pair* pair,
     return {};
   });
 }
-void sbx_env_list_free(sbx_env_list** list) { free_handle(list); }
+void sbx_env_list_free(sbx_env_list** list) { free_value(list); }

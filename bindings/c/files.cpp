@@ -218,7 +218,7 @@ sbx_code sbx_file_list_at(const sbx_file_list* files, size_t index, sbx_file_inf
     return fill(info, told), Result<void>();
   });
 }
-void sbx_file_list_free(sbx_file_list** files) { free_handle(files); }
+void sbx_file_list_free(sbx_file_list** files) { free_value(files); }
 
 // ---- changes --------------------------------------------------------------------------------------------------------------
 

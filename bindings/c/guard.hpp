@@ -29,12 +29,21 @@ sbx_code fail(sbx_error** err, Error error) noexcept;
 /// What a caught exception means. To be called in a catch block.
 Error error_of_exception();
 
-/// Runs `body() -> Result<void>`.
+/// To be called before anything is made that needs our threads. A child that fork() makes after that has none of them, holds
+/// copies of our locks as they were, and shares the sockets of its parent's sandboxes: it must not touch any of it.
+void before_first_use();
+/// Whether this process is such a child.
+bool stranded() noexcept;
+/// Errors: failed_precondition (stranded).
+Result<void> check_process();
+
+/// Runs `body() -> Result<void>`, except in a stranded process.
 template <class Body>
 sbx_code guard(sbx_error** err, Body&& body) noexcept {
   if (err) *err = nullptr;
   try {
-    Result<void> done = std::forward<Body>(body)();
+    Result<void> done = check_process();
+    if (done) done = std::forward<Body>(body)();
     if (done) return SBX_OK;
     return fail(err, std::move(done).error());
   } catch (const std::bad_alloc&) {
@@ -71,11 +80,19 @@ sbx_code guard(sbx_error** err, Handle** out, Body&& body) noexcept {
   });
 }
 
-/// sbx_x_free.
+/// sbx_x_free of a value.
+template <class Handle>
+void free_value(Handle** handle) noexcept {
+  if (!handle) return;
+  delete std::exchange(*handle, nullptr);
+}
+
+/// sbx_x_free of what more than memory hangs on. A stranded process leaves its copy as it is: it is the parent's to end.
 template <class Handle>
 void free_handle(Handle** handle) noexcept {
   if (!handle) return;
-  delete std::exchange(*handle, nullptr);
+  Handle* const given = std::exchange(*handle, nullptr);
+  if (!stranded()) delete given;
 }
 
 inline sbx_view view_of(std::string_view text) noexcept { return {text.data() ? text.data() : "", text.size()}; }

@@ -30,6 +30,7 @@ template <class Stream>
 struct Closeable {
   explicit Closeable(Stream made) : stream(std::move(made)) {}
   void close() noexcept {
+    if (stranded()) return;
     closed.store(true, std::memory_order_release);
     stream.close();
   }

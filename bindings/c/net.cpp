@@ -119,7 +119,7 @@ sbx_code sbx_port_list_at(const sbx_port_list* ports, size_t index, sbx_port* po
     return fill_port(port, ports->ports[index]), Result<void>();
   });
 }
-void sbx_port_list_free(sbx_port_list** ports) { free_handle(ports); }
+void sbx_port_list_free(sbx_port_list** ports) { free_value(ports); }
 
 sbx_code sbx_net_close(sbx_sandbox* sandbox, uint16_t port, sbx_error** err) {
   return run_now(err, [&] { return prepare_close(sandbox, port); });

@@ -155,7 +155,9 @@ sbx_op* start(Begin&& begin) noexcept {
     auto op = std::make_shared<TypedOp<T>>();
     auto handle = std::make_unique<sbx_op>(op);
     try {
-      if (auto begun = std::forward<Begin>(begin)(op); !begun) op->complete(std::move(begun).error());
+      Result<void> begun = check_process();
+      if (begun) begun = std::forward<Begin>(begin)(op);
+      if (!begun) op->complete(std::move(begun).error());
     } catch (...) {
       op->complete(error_of_exception());
     }

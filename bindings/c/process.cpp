@@ -108,7 +108,7 @@ void sbx_exec_result_status(const sbx_exec_result* result, sbx_exit_status* stat
 }
 sbx_view sbx_exec_result_stdout(const sbx_exec_result* result) { return result ? result->out.view() : view_of({}); }
 sbx_view sbx_exec_result_stderr(const sbx_exec_result* result) { return result ? result->err.view() : view_of({}); }
-void sbx_exec_result_free(sbx_exec_result** result) { free_handle(result); }
+void sbx_exec_result_free(sbx_exec_result** result) { free_value(result); }
 
 sbx_code sbx_spawn(sbx_sandbox* sandbox, const sbx_command* command, sbx_process** process, sbx_error** err) {
   return guard(err, process, [&]() -> Result<ProcessPtr> {

@@ -45,11 +45,14 @@ using namespace sandbox::c;
 
 sbx_code sbx_queue_new(sbx_queue** queue, sbx_error** err) {
   return guard(err, queue, []() -> Result<std::unique_ptr<sbx_queue>> {
+    before_first_use();
     SANDBOX_TRY(auto state, QueueState::open());
     return std::make_unique<sbx_queue>(std::move(state));
   });
 }
 
-int sbx_queue_fd(const sbx_queue* queue) { return queue ? queue->state->fd() : -1; }
-size_t sbx_queue_next(sbx_queue* queue, uint64_t* tags, size_t capacity) { return queue && tags ? queue->state->next(tags, capacity) : 0; }
+int sbx_queue_fd(const sbx_queue* queue) { return queue && !stranded() ? queue->state->fd() : -1; }
+size_t sbx_queue_next(sbx_queue* queue, uint64_t* tags, size_t capacity) {
+  return queue && tags && !stranded() ? queue->state->next(tags, capacity) : 0;
+}
 void sbx_queue_free(sbx_queue** queue) { free_handle(queue); }

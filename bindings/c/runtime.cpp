@@ -71,6 +71,7 @@ Result<RuntimePtr> object(const sbx_runtime* handle) {
 
 Result<Work<std::unique_ptr<sbx_runtime>>> prepare_open(const sbx_runtime_options* given) {
   SANDBOX_TRY(RuntimeOptions options, runtime_options_of(given));
+  before_first_use();
   return Work<std::unique_ptr<sbx_runtime>>([options = std::move(options)] { return OpenRuntime::open(options); });
 }
 

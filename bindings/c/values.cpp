@@ -28,7 +28,7 @@ const char* sbx_code_name(sbx_code code) {
 }
 
 sbx_view sbx_bytes_view(const sbx_bytes* bytes) { return bytes ? bytes->view() : view_of({}); }
-void sbx_bytes_free(sbx_bytes** bytes) { free_handle(bytes); }
+void sbx_bytes_free(sbx_bytes** bytes) { free_value(bytes); }
 
 sbx_code sbx_error_code(const sbx_error* error) { return error ? static_cast<sbx_code>(error->error.code()) : SBX_OK; }
 sbx_view sbx_error_message(const sbx_error* error) { return view_of(error ? std::string_view(error->message) : std::string_view()); }
@@ -40,7 +40,7 @@ int sbx_error_errno(const sbx_error* error) { return error ? error->error.sys_er
 sbx_retry sbx_error_retry(const sbx_error* error) {
   return error ? static_cast<sbx_retry>(error->error.retry()) : SBX_RETRY_NEVER;
 }
-void sbx_error_free(sbx_error** error) { free_handle(error); }
+void sbx_error_free(sbx_error** error) { free_value(error); }
 
 sbx_code sbx_signing_key_generate(unsigned char seed[32], sbx_bytes** public_key, sbx_error** err) {
   return guard(err, public_key, [&]() -> Result<BytesPtr> {

@@ -22,6 +22,11 @@
  *    and no thread is made per operation.
  *  - Freeing an op cancels it if it still runs, and drops its result; a sandbox in a dropped result is destroyed.
  *
+ * fork(): a child of a process that has opened a runtime, client or queue cannot use the library: every call there fails at
+ * once with SBX_FAILED_PRECONDITION, and freeing handles ends nothing of the parent's. Start a program of its own (exec,
+ * posix_spawn), or fork before. Until such a child ends or execs it holds copies of the library's descriptors: sandboxes of a
+ * parent that dies are ended only then.
+ *
  * Stability: everything here is stable since 0.1 unless marked "unstable". Only this header promises a binary interface. */
 #ifndef SANDBOX_C_H
 #define SANDBOX_C_H
