@@ -23,13 +23,13 @@ def call_json(function: Any, handle: Handle) -> Any:
     return _json.load(take_owned(owned))
 
 
-def open_handle(function: Any, free: Any, what: str, *arguments: Any) -> Handle:
+def open_handle(function: Any, free: Any, *arguments: Any) -> Handle:
     """One of the functions that make a handle at once."""
     made, error = c_void_p(), c_void_p()
     if function(*arguments, byref(made), byref(error)):
         raise_error(error)
     assert made.value is not None
-    return Handle(made.value, free, what)
+    return Handle(made.value, free)
 
 
 class RootBase:
@@ -75,7 +75,7 @@ class RuntimeBase(RootBase):
         made, error = c_void_p(), c_void_p()
         if _abi.runtime_next_adopted(self._handle.ptr, byref(made), byref(error)):
             raise_error(error)
-        return None if made.value is None else Handle(made.value, _abi.sandbox_free, "sandbox")
+        return None if made.value is None else Handle(made.value, _abi.sandbox_free)
 
 
 class SandboxBase:

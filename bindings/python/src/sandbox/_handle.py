@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import os
 import weakref
 from ctypes import byref, c_void_p, string_at
 from typing import Any, NoReturn
 
 from . import _abi
-from .errors import BY_CODE, FailedPreconditionError, InternalError, Retry
+from .errors import BY_CODE, InternalError, Retry
 
 
 def raise_error(error: c_void_p) -> NoReturn:
@@ -56,48 +55,16 @@ class Handle:
     frees what a call is using.
     """
 
-    __slots__ = ("__weakref__", "_free", "_ptr", "_what")
+    __slots__ = ("__weakref__", "_free", "ptr")
 
-    def __init__(self, ptr: int, free: Any, what: str) -> None:
-        self._ptr: int | None = ptr
+    def __init__(self, ptr: int, free: Any) -> None:
+        self.ptr = ptr
         self._free = free
-        self._what = what
-        _process.used = True
-        _alive.add(self)
-
-    @property
-    def ptr(self) -> int:
-        ptr = self._ptr
-        if ptr is None:
-            raise FailedPreconditionError(f"this {self._what} belongs to the process that forked this one")
-        return ptr
 
     def __del__(self) -> None:
-        ptr, self._ptr = self._ptr, None
-        if ptr is not None:
-            self._free(byref(c_void_p(ptr)))
+        self._free(byref(c_void_p(self.ptr)))
 
 
-class _Process:
-    used = False
-    """Whether the library has begun to work in it, and so has threads."""
-    stranded = False
-    """Whether it is a fork of such a process, and has none of them."""
-
-
-_process = _Process()
-
-
-def require_threads() -> None:
-    """Raises FailedPreconditionError in a process where no call of the library would ever end."""
-    if _process.stranded:
-        raise FailedPreconditionError(
-            "this process was forked from one that used sandbox, whose threads it does not have; use the start method "
-            "spawn or forkserver of multiprocessing, or open the runtime only after the fork"
-        )
-
-
-_alive: weakref.WeakSet[Handle] = weakref.WeakSet()
 _roots: weakref.WeakKeyDictionary[Handle, Any] = weakref.WeakKeyDictionary()
 
 
@@ -108,16 +75,7 @@ def close_at_exit(handle: Handle, close: Any) -> None:
 
 def _at_exit() -> None:
     for handle, close in list(_roots.items()):
-        if handle._ptr is not None:
-            close(handle.ptr, None)
-
-
-def _after_fork() -> None:
-    # The child has none of the library's threads: a call would wait for ever, and a free would end the parent's sandboxes.
-    _process.stranded = _process.used
-    for handle in list(_alive):
-        handle._ptr = None
+        close(handle.ptr, None)
 
 
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)

@@ -79,24 +79,24 @@ def event(op: int) -> Event:
     return _json.event(_json.load(optional_bytes(op)))
 
 
-def _handle_taker(take: Any, free: Any, what: str) -> Callable[[int], Handle]:
+def _handle_taker(take: Any, free: Any) -> Callable[[int], Handle]:
     def taker(op: int) -> Handle:
         handle, error = c_void_p(), c_void_p()
         if take(op, byref(handle), byref(error)):
             raise_error(error)
         if handle.value is None:
-            raise InternalError(f"the library gave no {what}")
-        return Handle(handle.value, free, what)
+            raise InternalError("the library gave no handle")
+        return Handle(handle.value, free)
 
     return taker
 
 
-runtime = _handle_taker(_abi.op_take_runtime, _abi.runtime_free, "runtime")
-client = _handle_taker(_abi.op_take_client, _abi.client_free, "client")
-sandbox = _handle_taker(_abi.op_take_sandbox, _abi.sandbox_free, "sandbox")
-process = _handle_taker(_abi.op_take_process, _abi.process_free, "process")
-watch = _handle_taker(_abi.op_take_watch, _abi.watch_free, "watch")
-events = _handle_taker(_abi.op_take_events, _abi.events_free, "event stream")
+runtime = _handle_taker(_abi.op_take_runtime, _abi.runtime_free)
+client = _handle_taker(_abi.op_take_client, _abi.client_free)
+sandbox = _handle_taker(_abi.op_take_sandbox, _abi.sandbox_free)
+process = _handle_taker(_abi.op_take_process, _abi.process_free)
+watch = _handle_taker(_abi.op_take_watch, _abi.watch_free)
+events = _handle_taker(_abi.op_take_events, _abi.events_free)
 
 
 def _status_fields(raw: Any) -> dict[str, Any]:

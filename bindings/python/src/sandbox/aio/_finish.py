@@ -73,16 +73,6 @@ _queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = weakref.
 _queues_lock = threading.Lock()
 
 
-def _forget_queues() -> None:
-    # A forked child has the parent's loops and descriptors, but nobody who would write to them.
-    for queue in _queues.values():
-        queue.ptr = None
-    _queues.clear()
-
-
-os.register_at_fork(after_in_child=_forget_queues)
-
-
 def _queue_of(loop: asyncio.AbstractEventLoop) -> _Queue:
     queue = _queues.get(loop)
     if queue is None:

@@ -80,16 +80,16 @@ class Fs:
     ) -> FileWriter:
         """``write`` piece by piece. Does not wait."""
         options = _arguments.write_options(append, exclusive, make_parents, mode)
-        handle = open_handle(_abi.fs_open_writer, _abi.writer_free, "writer", self._handle.ptr, _path(path), options)
+        handle = open_handle(_abi.fs_open_writer, _abi.writer_free, self._handle.ptr, _path(path), options)
         return FileWriter(handle, self._handle)
 
     def open_tar_writer(self, path: Path) -> FileWriter:
         """A tar stream (ustar, pax, GNU) into a directory."""
-        handle = open_handle(_abi.fs_open_tar_writer, _abi.writer_free, "writer", self._handle.ptr, _path(path))
+        handle = open_handle(_abi.fs_open_tar_writer, _abi.writer_free, self._handle.ptr, _path(path))
         return FileWriter(handle, self._handle)
 
     def _open(self, function: object, path: object) -> Handle:
-        return open_handle(function, _abi.reader_free, "reader", self._handle.ptr, path)
+        return open_handle(function, _abi.reader_free, self._handle.ptr, path)
 
     async def upload(self, host_path: Path, path: Path) -> TransferSummary:
         """Copies a file or directory of this host into the sandbox."""

@@ -9,7 +9,6 @@ from typing import List
 from .. import _abi, _arguments, _json, _results
 from .._arguments import Path, ms, text, uint
 from .._bases import RootBase
-from .._handle import require_threads
 from .._pending import Pending
 from ..values import (
     CreateRequest,
@@ -66,7 +65,6 @@ class Client(RootBase):
 
         Raises InvalidArgumentError (endpoint), NotFoundError (CA file), UnsupportedError (no v2).
         """
-        require_threads()
         options = _arguments.client_options(token, tenant, ca_file, timeout, reconnect, heartbeat, compress)
         start = _abi.client_connect_start(text(endpoint, "endpoint"), options)
         return cls(finish(Pending(start, _results.client)))

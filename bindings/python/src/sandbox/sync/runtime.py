@@ -8,7 +8,6 @@ from types import TracebackType
 from .. import _abi, _arguments, _json, _results
 from .._arguments import Path, ms, text, uint
 from .._bases import RuntimeBase, open_handle
-from .._handle import require_threads
 from .._pending import Pending
 from ..values import HostReport, PoolInfo, SandboxSpec, TemplateInfo
 from ._finish import finish
@@ -52,7 +51,6 @@ class Runtime(RuntimeBase):
         AlreadyExistsError (another persistent runtime there), FailedPreconditionError (library and helpers of two builds;
         require_proof: says what to run).
         """
-        require_threads()
         options = _arguments.runtime_options(
             warm,
             max_warm,
@@ -114,9 +112,7 @@ class Runtime(RuntimeBase):
 
     def events(self) -> EventStream:
         """Events from now on."""
-        return EventStream(
-            open_handle(_abi.runtime_events, _abi.events_free, "event stream", self._handle.ptr), self._handle
-        )
+        return EventStream(open_handle(_abi.runtime_events, _abi.events_free, self._handle.ptr), self._handle)
 
     def leave(self) -> None:
         """Ends a persistent runtime and leaves its sandboxes for the next one."""
