@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "api/arguments.hpp"
+#include "api/bulk_memory.hpp"
 #include "api/flow.hpp"
 #include "api/watching.hpp"
 
@@ -31,6 +32,15 @@ void ReadFile::on_data(Channel channel, ByteView data, bool) {
       fail(Error(ErrorCode::resource_exhausted, "the file is larger than " + std::to_string(max_) + " bytes; use read_to"));
       cancel();
     } else {
+      // Room for a byte more than there is: the C interface puts a NUL behind, and would copy it all for that.
+      const std::size_t size = content_.size() + data.size() + 1;
+      if (size > content_.capacity()) {
+        Bytes larger;
+        larger.reserve(std::max(size, 2 * content_.capacity()));
+        expect_bulk(larger.data(), larger.capacity());
+        larger.insert(larger.end(), content_.begin(), content_.end());
+        content_.swap(larger);
+      }
       content_.insert(content_.end(), data.begin(), data.end());
     }
   }

@@ -234,6 +234,9 @@ export const memcpy = libc.func("memcpy", "void *", ["void *", "const void *", "
   size: number,
 ) => void;
 
+export const MADV_HUGEPAGE = 14;
+export const madvise = libc.func("madvise", "int", ["void *", "size_t", "int"]) as (start: bigint, size: bigint, advice: number) => number;
+
 const F_DUPFD_CLOEXEC = 1030;
 const fcntl = libc.func("int fcntl(int fd, int command, ...)") as (fd: number, command: number, type: string, value: number) => number;
 const close = libc.func("close", "int", ["int"]) as (fd: number) => number;
