@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -15,6 +16,17 @@ export function binDirectory(): string {
   if (!directory) throw new Error("set SANDBOX_BIN_DIR to the bin directory of a build");
   return directory;
 }
+
+/** Whether somebody listens there: the socket is in its place a moment before that. */
+const listens = (socket: string): Promise<boolean> =>
+  new Promise((resolve) => {
+    const attempt = connect(socket);
+    attempt.once("error", () => resolve(false));
+    attempt.once("connect", () => {
+      attempt.destroy();
+      resolve(true);
+    });
+  });
 
 /** A sandboxd of its own, on a scratch socket with scratch state. */
 export async function startDaemon(): Promise<Daemon> {
@@ -33,7 +45,7 @@ export async function startDaemon(): Promise<Daemon> {
     stdio: ["ignore", output, output],
   });
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
-  for (const deadline = Date.now() + 30_000; !existsSync(socket); await delay(20)) {
+  for (const deadline = Date.now() + 30_000; !(await listens(socket)); await delay(20)) {
     if (child.exitCode !== null || Date.now() > deadline) {
       child.kill("SIGKILL");
       throw new Error(`sandboxd did not come up: ${readFileSync(log, "utf8")}`);
