@@ -66,6 +66,7 @@ void OpState::drop() {
 
 OpState::Aftermath OpState::end() {
   done_.store(true, std::memory_order_release);
+  underway_.fetch_sub(1, std::memory_order_relaxed);
   changed_.notify_all();
   if (event_) {
     const std::uint64_t one = 1;

@@ -41,9 +41,13 @@ void give_back(T value) {
 /// The part of an op that does not know its result. Thread-safe.
 class OpState : public std::enable_shared_from_this<OpState> {
  public:
-  OpState() = default;
+  OpState() { underway_.fetch_add(1, std::memory_order_relaxed); }
   OpState(const OpState&) = delete;
-  virtual ~OpState() = default;
+  virtual ~OpState() {
+    if (!done()) underway_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  /// How many of this process have not ended.
+  static int underway() noexcept { return underway_.load(std::memory_order_relaxed); }
 
   bool done() const noexcept { return done_.load(std::memory_order_acquire); }
   /// Whether it ended before `deadline`.
@@ -74,6 +78,8 @@ class OpState : public std::enable_shared_from_this<OpState> {
   bool dropped_ = false;
 
  private:
+  inline static std::atomic<int> underway_{0};
+
   std::condition_variable changed_;
   std::atomic<bool> done_{false};
   detail::Canceller cancel_;
@@ -205,6 +211,10 @@ struct OpToken {
 template <class T, class Convert>
 OpToken(OpPtr<T>, Convert) -> OpToken<T, Convert>;
 
+/// Ops under way, the one that begins included, up to which a thread that starts a short one waits a moment for its answer. With more
+/// it has better things to do, and they share the thread switches anyway.
+inline constexpr int kFewUnderway = 4;
+
 template <class R, class T, class Convert>
 class OpTarget final : public detail::Completion<R>::Target {
  public:
@@ -218,6 +228,7 @@ class OpTarget final : public detail::Completion<R>::Target {
       op_->complete(error_of_exception());
     }
   }
+  bool completes_anywhere() const noexcept override { return OpState::underway() <= kFewUnderway; }
 
  private:
   OpPtr<T> op_;

@@ -38,10 +38,13 @@ class Completion {
    public:
     virtual ~Target() = default;
     virtual void complete(Result<T> result) = 0;
+    /// Whether complete() may be called inside the initiating call, too.
+    virtual bool completes_anywhere() const noexcept { return false; }
   };
   Completion() noexcept = default;
   explicit Completion(std::unique_ptr<Target> target) noexcept : target_(std::move(target)) {}
   explicit operator bool() const noexcept { return target_ != nullptr; }
+  bool completes_anywhere() const noexcept { return target_ && target_->completes_anywhere(); }
   void operator()(Result<T> result) {
     if (auto target = std::move(target_)) target->complete(std::move(result));
     else result.ignore("completed already");

@@ -20,6 +20,8 @@
  *  - Ops end in any order. Wait for one (sbx_op_wait), poll its own descriptor (sbx_op_fd), or have many of them report to
  *    one sbx_queue, whose single descriptor fits epoll, libuv, asyncio or Go's poller. No callback is made, on any thread,
  *    and no thread is made per operation.
+ *  - The answer to a short question to a sandbox may be there when _start returns (sbx_op_done): while few ops are under way
+ *    and answers have come that fast lately, the calling thread waits for it, 100 µs or so at most, which saves thread switches.
  *  - Freeing an op cancels it if it still runs, and drops its result; a sandbox in a dropped result is destroyed.
  *
  * fork(): a child of a process that has opened a runtime, client or queue cannot use the library: every call there fails at

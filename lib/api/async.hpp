@@ -8,7 +8,8 @@
 
 #include "api/operation.hpp"
 
-/// How an Operation completes without a thread of its own: the reactor reads while it is outstanding.
+/// How an Operation completes without a thread of its own: the reactor reads while it is outstanding. Where the completion
+/// allows that, the answer of a brief operation is looked for first (link::Link::look), and the reactor never hears of it.
 namespace sandbox::api {
 
 /// Completes `completion` from the reactor thread, never from here.
@@ -27,7 +28,8 @@ class Outstanding final : public Op, public std::enable_shared_from_this<Outstan
       : Op(std::move(operation)), box_(std::move(box)), completion_(std::move(completion)), timer_(box_->reactor().context()) {}
 
   void start() {
-    attention_.emplace(box_->link());
+    looking_ = this->brief() && this->patience().count() == 0 && completion_.completes_anywhere();
+    if (!looking_) attention_.emplace(box_->link());
     box_->link()->with([&](session::Session& session) {
       self_ = this->shared_from_this();
       if (const auto patience = this->patience(); patience.count() > 0) {
@@ -39,6 +41,16 @@ class Outstanding final : public Op, public std::enable_shared_from_this<Outstan
       }
       this->open(session);
     });
+    if (!looking_) return;
+    if (box_->link()->look([this] { return this->finished(); })) {
+      const auto self = std::move(self_);
+      return completion_(this->result());
+    }
+    attention_.emplace(box_->link());
+    box_->link()->with([&](session::Session&) {
+      looking_ = false;
+      if (this->finished()) leave();
+    });
   }
 
   void request_cancel() {
@@ -46,10 +58,10 @@ class Outstanding final : public Op, public std::enable_shared_from_this<Outstan
   }
 
  protected:
-  /// Under the lock: the rest happens on the reactor.
+  /// Under the lock: the rest happens on the reactor, or in start() while that looks.
   void finish() override {
     Op::finish();
-    leave();
+    if (!looking_) leave();
   }
 
  private:
@@ -73,6 +85,7 @@ class Outstanding final : public Op, public std::enable_shared_from_this<Outstan
   detail::Completion<R> completion_;
   boost::asio::steady_timer timer_;
   std::optional<link::Link::Attention> attention_;
+  bool looking_ = false;  ///< start() has not left it to the reactor; under the lock
   std::shared_ptr<Outstanding> self_;
 };
 

@@ -15,6 +15,7 @@ namespace sandbox::api {
 class ReadFile : public Operation<Bytes> {
  public:
   static Result<ReadFile> make_read(const std::string& path, std::uint64_t offset, std::optional<std::uint64_t> length, std::uint64_t max);
+  bool brief() const noexcept override { return true; }
   void on_data(session::Channel channel, ByteView data, bool fin) override;
 
  protected:
@@ -52,6 +53,7 @@ class ListEntries : public Operation<std::vector<FileInfo>> {
   static constexpr std::size_t kMaxEntries = 1 << 22;
   static Result<ListEntries> make_list(const std::string& path);
   static Result<ListEntries> make_find(const std::string& root, const std::string& pattern, const FindOptions& options);
+  bool brief() const noexcept override { return true; }
   void on_message(ByteView message) override;
 
  protected:

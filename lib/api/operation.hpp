@@ -51,6 +51,8 @@ class Call : public session::StreamHandler {
   }
 
   bool finished() const noexcept { return finished_; }
+  /// Whether the answer is mostly there in microseconds, so that looking for it can pay (link::Link::look).
+  virtual bool brief() const noexcept { return false; }
   /// How long the agent may take before it counts as silent; zero: for ever.
   virtual std::chrono::milliseconds patience() const noexcept { return {}; }
 
@@ -113,6 +115,7 @@ class Ask : public Operation<typename std::invoke_result_t<decltype(Convert), Re
 
  public:
   using Operation<R>::Operation;
+  bool brief() const noexcept override { return true; }
 
  protected:
   Result<R> make() override {
@@ -125,6 +128,7 @@ class Ask : public Operation<typename std::invoke_result_t<decltype(Convert), Re
 class Tell : public Operation<void> {
  public:
   using Operation::Operation;
+  bool brief() const noexcept override { return true; }
 
  protected:
   Result<void> make() override { return {}; }

@@ -16,6 +16,9 @@ namespace {
 
 /// A read that brought this much is followed by another without asking poll first: there is likely more.
 constexpr std::size_t kBusyRead = 32 << 10;
+/// What look() gives an answer. Behind Eagerness::kLook it is slept through: that costs one thread switch where the reactor's
+/// way costs two, and makes nearly all answers of a busy machine come in time. An event loop is late by so much at most.
+constexpr auto kPatience = std::chrono::microseconds(100);
 /// Reads the reactor does in a row before other links get their turn.
 constexpr int kReactorReads = 4;
 
@@ -23,19 +26,19 @@ constexpr int kReactorReads = 4;
 /// `eagerness`: looks for a moment first; null: does not.
 bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until, Eagerness* eagerness) {
   pollfd polled[2] = {{stream, static_cast<short>(POLLIN | (for_room ? POLLOUT : 0)), 0}, {wake, POLLIN, 0}};
-  timespec timeout{};
-  const bool bounded = until != core::TimePoint::max();
-  if (bounded) {
-    const auto now = core::SteadyClock::now();
-    const auto left = until > now ? until - now : core::Duration::zero();
-    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(left).count();
-    timeout = {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
-  }
   int ready = 0;
   if (eagerness) {
     for (const auto end = std::min(until, core::SteadyClock::now() + Eagerness::kLook); ready == 0 && core::SteadyClock::now() < end;)
       ready = ::poll(polled, 2, 0);
     eagerness->learned(ready > 0);
+  }
+  timespec timeout{};
+  const bool bounded = until != core::TimePoint::max();
+  if (bounded && ready == 0) {
+    const auto now = core::SteadyClock::now();
+    const auto left = until > now ? until - now : core::Duration::zero();
+    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(left).count();
+    timeout = {static_cast<time_t>(ns / 1'000'000'000), static_cast<long>(ns % 1'000'000'000)};
   }
   if (ready == 0) ready = ::ppoll(polled, 2, bounded ? &timeout : nullptr, nullptr);
   return ready > 0 && (polled[0].revents & ~POLLOUT) != 0;
@@ -162,6 +165,26 @@ Result<bool> Link::wait_erased(bool (*done)(void*), void* context, core::TimePoi
   return *std::move(outcome);
 }
 
+bool Link::look_erased(bool (*done)(void*), void* context) {
+  if (on_reactor_thread()) return false;
+  std::unique_lock lock(mutex_);
+  Impl& impl = *impl_;
+  if (done(context)) return true;
+  // Whoever reads already, the reactor for another operation included, brings this answer as well.
+  if (impl.error || impl.down || !impl.waiters.empty() || impl.attention > 0) return false;
+  if (!impl.patience.worth(std::exchange(impl.moved, 0), 1)) return false;
+  Waiter self{done, context, {}};
+  impl.waiters.push_back(&self);
+  impl.leader = &self;
+  const auto outcome = lead(lock, done, context, core::SteadyClock::now() + kPatience);
+  impl.patience.learned(outcome && *outcome && **outcome);
+  impl.leader = nullptr;
+  std::erase(impl.waiters, &self);
+  hand_over();
+  if (outcome && !*outcome) outcome->ignore("whoever waits for the operation is told");
+  return outcome && *outcome && **outcome;
+}
+
 std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool (*done)(void*), void* context,
                                        core::TimePoint deadline) {
   Impl& impl = *impl_;
@@ -181,7 +204,11 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
     impl.polling = true;
     lock.unlock();
     bool readable = likely_more || impl.stream->pending();
-    if (!readable) readable = wait_for_stream(fd, wake_fd, for_room, until, eager ? &impl.eagerness : nullptr);
+    if (!readable) {
+      const auto begin = core::SteadyClock::now();
+      readable = wait_for_stream(fd, wake_fd, for_room, until, eager ? &impl.eagerness : nullptr);
+      if (!eager) impl.eagerness.slept(core::SteadyClock::now() - begin);
+    }
     Result<std::size_t> got = std::size_t{0};
     ReadBuffer buffer;
     if (readable) got = impl.stream->read_some(buffer.take());

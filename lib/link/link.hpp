@@ -110,6 +110,14 @@ class Link : public std::enable_shared_from_this<Link> {
     return wait_erased([](void* context) { return (*static_cast<std::remove_reference_t<Done>*>(context))(); }, &done, deadline);
   }
 
+  /// Before an asynchronous operation is left to the reactor: reads on this thread for a moment (about 100 µs, the first 50
+  /// without sleeping where that pays), if nobody else reads or waits for this link and answers have come that fast lately.
+  /// Returns whether `done()`, as above, holds. An answer that is near then costs one thread switch or none.
+  template <class Done>
+  bool look(Done&& done) {
+    return look_erased([](void* context) { return (*static_cast<std::remove_reference_t<Done>*>(context))(); }, &done);
+  }
+
   /// While one lives, the reactor reads this link: asynchronous operations hold one each. Not to be made or destroyed in
   /// a handler (the lock is held there); operations post themselves to the reactor first.
   class Attention {
@@ -140,6 +148,7 @@ class Link : public std::enable_shared_from_this<Link> {
   session::Session& session() noexcept;
   void flush(std::unique_lock<std::mutex>& lock);
   Result<bool> wait_erased(bool (*done)(void*), void* context, core::TimePoint deadline);
+  bool look_erased(bool (*done)(void*), void* context);
   std::optional<Result<bool>> lead(std::unique_lock<std::mutex>& lock, bool (*done)(void*), void* context,
                                    core::TimePoint deadline);
   void hand_over();

@@ -200,6 +200,7 @@ struct Link::Impl final : session::SessionHandler {
   bool woken = false;                ///< and was woken already
   std::size_t moved = 0;             ///< bytes sent and read since the leader last waited
   Eagerness eagerness;               ///< the leader's
+  Eagerness patience;                ///< of look(): whether the whole of it pays
 
   std::uint64_t attention = 0;
   std::optional<stream_descriptor> descriptor;  ///< registered while needed and shortly after: epoll would report every byte otherwise

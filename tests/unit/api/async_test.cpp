@@ -17,6 +17,7 @@
 #include <boost/asio/use_future.hpp>
 
 #include "agent_box.hpp"
+#include "support/eventually.hpp"
 
 namespace sandbox::api::test {
 namespace {
@@ -198,6 +199,36 @@ TEST_F(Async, WhoGivesUpWaitingMayReadAgain) {
   ASSERT_TRUE(chunk) << chunk.error().to_string();
   ASSERT_TRUE(chunk->has_value());
   EXPECT_EQ((*chunk)->text(), "still there");
+}
+
+/// Remembers the answer and the thread that brought it.
+struct Note {
+  std::optional<Result<std::optional<std::string>>> answer;
+  std::thread::id thread;
+};
+class NoteTarget final : public detail::Completion<std::optional<std::string>>::Target {
+ public:
+  NoteTarget(std::promise<Note>& note, bool anywhere) : note_(note), anywhere_(anywhere) {}
+  void complete(Result<std::optional<std::string>> answer) override { note_.set_value({std::move(answer), std::this_thread::get_id()}); }
+  bool completes_anywhere() const noexcept override { return anywhere_; }
+
+ private:
+  std::promise<Note>& note_;
+  const bool anywhere_;
+};
+
+TEST_F(Async, AShortAnswerCompletesInsideTheCallWhereThatIsAllowed) {
+  SANDBOX_EXPECT_OK(box.env().set("SHORT", "answer"));
+  const auto ask = [&](bool anywhere) {
+    std::promise<Note> promise;
+    auto note = promise.get_future();
+    detail::start_env_get(box.box(), "SHORT", detail::Completion<std::optional<std::string>>(std::make_unique<NoteTarget>(promise, anywhere)));
+    auto noted = get(std::move(note));
+    EXPECT_TRUE(*noted.answer && **noted.answer == "answer");
+    return noted.thread == std::this_thread::get_id();
+  };
+  EXPECT_TRUE(testing::eventually([&] { return ask(true); }));  // as soon as one comes in time
+  for (int i = 0; i < 50; ++i) EXPECT_FALSE(ask(false));
 }
 
 TEST_F(Async, AWatchDeliversLater) {

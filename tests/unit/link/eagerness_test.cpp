@@ -9,8 +9,33 @@ TEST(Eagerness, LooksWhileAnswersComeInTime) {
   Eagerness eager(true);
   for (int i = 0; i < 100; ++i) {
     EXPECT_TRUE(eager.worth(100, 1));
-    eager.learned(i % 2 == 0);  // one late answer between two in time is nothing
+    eager.learned(true);
   }
+}
+
+TEST(Eagerness, ALateAnswerBetweenTwoInTimeCostsOneTrialOfSleeping) {
+  Eagerness eager(true);
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_TRUE(eager.worth(100, 1));
+    eager.learned(true);
+    EXPECT_TRUE(eager.worth(100, 1));
+    eager.learned(false);
+    EXPECT_FALSE(eager.worth(100, 1));
+    eager.slept(2 * Eagerness::kLook);  // sleeping costs more
+  }
+}
+
+TEST(Eagerness, SleepsWhereThatIsNoSlowerThanALook) {
+  Eagerness eager(true);
+  EXPECT_TRUE(eager.worth(100, 1));
+  eager.learned(false);
+  EXPECT_FALSE(eager.worth(100, 1));
+  eager.slept(Eagerness::kLook / 2);
+  for (int i = 0; i < Eagerness::kPause; ++i) {
+    EXPECT_FALSE(eager.worth(100, 1));
+    eager.slept(2 * Eagerness::kLook);  // the trial is over
+  }
+  EXPECT_TRUE(eager.worth(100, 1));
 }
 
 TEST(Eagerness, SleepsBehindBulkWithOthersAndOnOneProcessor) {
@@ -31,7 +56,7 @@ TEST(Eagerness, SlowAnswersCostAlmostNothing) {
   }
   EXPECT_LE(looks, 1000 / Eagerness::kPause + Eagerness::kMisses);
   // Fast again: noticed after at most one pause.
-  for (int i = 0; i < Eagerness::kPause; ++i)
+  for (int i = 0; i < Eagerness::kPause + 1; ++i)
     if (eager.worth(100, 1)) eager.learned(true);
   EXPECT_TRUE(eager.worth(100, 1));
 }

@@ -12,6 +12,7 @@
 #include <boost/asio/post.hpp>
 
 #include "peer.hpp"
+#include "support/eventually.hpp"
 
 namespace sandbox::link::test {
 namespace {
@@ -209,6 +210,47 @@ TEST_F(Links, AFullSocketIsDrainedByTheReactorWhenNobodyWaits) {
   auto done = link->wait_until([&] { return call.finished; }, in(20s));
   ASSERT_TRUE(done && *done);
   EXPECT_EQ(call.end->result, std::to_string(queued));
+}
+
+TEST_F(Links, ALookReadsAnAnswerThatIsNear) {
+  // Near is a matter of luck on a busy machine, so it may take some tries; what a look misses is there for the next who waits.
+  EXPECT_TRUE(testing::eventually([&] {
+    Collector call;
+    link->with([&](session::Session& session) { call.open(session, Method::env_get, "x"); });
+    const bool seen = link->look([&] { return call.finished; });
+    EXPECT_EQ(seen, call.finished);
+    auto done = link->wait_until([&] { return call.finished; }, in(20s));
+    EXPECT_TRUE(done && *done);
+    return seen;
+  }));
+}
+
+TEST_F(Links, ALookEndsWithoutAnAnswer) {
+  Collector call;
+  link->with([&](session::Session& session) { call.open(session, Method::exec, {}); });
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(link->look([&] { return call.finished; }));
+  link->with([&](session::Session& session) { session.cancel(call.id); });
+  auto done = link->wait_until([&] { return call.finished; }, in(20s));
+  EXPECT_TRUE(done && *done);
+}
+
+TEST_F(Links, ALookLeavesReadingToWhoDoesItAlready) {
+  Link::Attention attention(link);
+  int on_reactor = 0;
+  for (int i = 0; i < 50; ++i) {
+    struct Where final : Collector {
+      void on_end(const protocol::End& record) override {
+        thread = std::this_thread::get_id();
+        Collector::on_end(record);
+      }
+      std::thread::id thread;
+    } call;
+    link->with([&](session::Session& session) { call.open(session, Method::env_get, "x"); });
+    link->look([&] { return call.finished; });
+    EXPECT_TRUE(testing::eventually([&] { return link->with([&](session::Session&) { return call.finished; }); }));
+    on_reactor += call.thread != std::this_thread::get_id();
+  }
+  EXPECT_EQ(on_reactor, 50);
 }
 
 TEST_F(Links, TheReactorReadsWhileAttentionIsHeld) {

@@ -7,8 +7,8 @@ import { check, outError, outPointer, release } from "./memory.js";
 import type { Abortable, Waiting } from "../types.js";
 
 /**
- * Work under way. Each operation is started in C and reports to one queue of this thread; the queue's descriptor is a
- * socket of Node's own loop, so nothing waits in a thread and nothing is called from one.
+ * Work under way. Each operation is started in C and, unless it has ended by then, reports to one queue of this thread; the
+ * queue's descriptor is a socket of Node's own loop, so nothing waits in a thread and nothing is called from one.
  */
 
 /** The longest that a timer of Node waits, 24 days. */
@@ -168,6 +168,8 @@ class Queue {
 
 let queue: Queue | undefined;
 
+const settle = (operation: Underway): void => operation.settle();
+
 /** Starts an operation. Everything that goes wrong, wrong arguments included, rejects the promise. */
 export function run<T>(start: Start<T>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
@@ -178,6 +180,8 @@ export function run<T>(start: Start<T>): Promise<T> {
     const op = start.begin();
     if (op === null) throw new SandboxError("resource_exhausted", "no memory for the operation");
     const operation = new Operation(op, start, signal, timeout, resolve, reject);
+    // A short answer comes while its operation is started. The rest of the loop has its turn all the same.
+    if (c.op.done(op) !== 0) return void setImmediate(settle, operation);
     try {
       queue.add(op, operation);
     } catch (error) {

@@ -95,6 +95,15 @@ async def finish(
     """
     if timeout is not None and not (timeout >= 0 and timeout < math.inf):
         raise InvalidArgumentError("timeout must be a number of seconds that is not negative")
+    if _abi.op_done(pending.op):  # short answers come while an operation is started
+        try:
+            await asyncio.sleep(0)  # the other tasks have their turn all the same
+            return pending.take()
+        except asyncio.CancelledError:
+            _rescue(pending, rescue)
+            raise
+        finally:
+            pending.free()
     loop = asyncio.get_running_loop()
     queue = _queues.get(loop) or _queue_of(loop)
     waiter = _Waiter(loop.create_future())
@@ -102,24 +111,16 @@ async def finish(
     queue.waiters[tag] = waiter
     timer: asyncio.TimerHandle | None = None
     try:
-        if _abi.op_done(pending.op):
-            waiter.ended = True
-        else:
-            error = c_void_p()
-            if _abi.op_notify(pending.op, queue.ptr, tag, byref(error)):
-                raise_error(error)
-            if timeout is not None:
-                timer = loop.call_later(timeout, pending.cancel)
+        error = c_void_p()
+        if _abi.op_notify(pending.op, queue.ptr, tag, byref(error)):
+            raise_error(error)
+        if timeout is not None:
+            timer = loop.call_later(timeout, pending.cancel)
         try:
-            # What is there already still lets the other tasks have their turn.
-            await (asyncio.sleep(0) if waiter.ended else waiter.future)
+            await waiter.future
         except asyncio.CancelledError:
             await _wind_up(pending, waiter, loop)
-            if rescue is not None:
-                try:
-                    rescue(pending.take())
-                except Exception:  # it ended with an error: there is nothing to rescue
-                    pass
+            _rescue(pending, rescue)
             raise
         try:
             return pending.take()
@@ -132,6 +133,14 @@ async def finish(
             timer.cancel()
         queue.waiters.pop(tag, None)
         pending.free()
+
+
+def _rescue(pending: Pending[T], rescue: Callable[[T], None] | None) -> None:
+    if rescue is not None:
+        try:
+            rescue(pending.take())
+        except Exception:  # it ended with an error: there is nothing to rescue
+            pass
 
 
 async def _wind_up(pending: Pending[T], waiter: _Waiter, loop: asyncio.AbstractEventLoop) -> None:
