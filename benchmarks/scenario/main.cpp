@@ -28,6 +28,12 @@ const std::vector<Entry>& entries() {
       {{"adopt_500"}, bench::adopt_500},
       {{"creates_per_s"}, bench::creates_per_s},
       {{"creates_per_s_no_net"}, bench::creates_per_s_no_net},
+#ifdef SANDBOX_BENCH_BINDINGS
+      {{"binding_python_sync", "binding_python_sync_file_in", "binding_python_sync_file_out"}, bench::binding_python_sync},
+      {{"binding_asyncio", "binding_asyncio_file_in", "binding_asyncio_file_out"}, bench::binding_asyncio},
+      {{"binding_node", "binding_node_file_in", "binding_node_file_out"}, bench::binding_node},
+      {{"binding_go", "binding_go_file_in", "binding_go_file_out"}, bench::binding_go},
+#endif
 #ifdef SANDBOX_BENCH_DAEMON
       {{"daemon_warm_create"}, bench::daemon_warm_create},
       {{"daemon_exec_true"}, bench::daemon_exec_true},
@@ -100,6 +106,13 @@ int main(int argc, char** argv) {
     try {
       const auto some = entry.measure(config);
       results.insert(results.end(), some.begin(), some.end());
+    } catch (const bench::Skip& lacking) {
+      for (const auto& name : entry.names) {
+        bench::Result result;
+        result.scenario = name;
+        result.skipped = lacking.what();
+        results.push_back(result);
+      }
     } catch (const std::exception& error) {
       failed = true;
       for (const auto& name : entry.names) {

@@ -41,12 +41,18 @@ std::string to_json(const std::vector<Result>& results) {
   for (const auto& result : results) {
     sbx::Json json = sbx::Json::object();
     json.add("scenario", result.scenario).add("unit", result.unit);
+    if (!result.skipped.empty()) {
+      json.add("skipped", result.skipped);
+      list.push(json);
+      continue;
+    }
     if (!result.error.empty()) {
       json.add("error", result.error).add("bar", result.bar).add("pass", false);
       list.push(json);
       continue;
     }
     json.add("p50", result.p50).add("p99", result.p99).add("floor", result.floor).add("ratio", result.ratio).add("bar", result.bar);
+    if (result.overhead) json.add("overhead", *result.overhead);
     if (result.pass) json.add("pass", *result.pass);
     else json.add_null("pass");
     sbx::Json peers = sbx::Json::object();
@@ -71,11 +77,16 @@ void print(const std::vector<Result>& results) {
   };
   std::printf("\n%-22s %-6s %9s %9s %9s %7s  %-4s  %s\n", "scenario", "unit", "p50", "p99", "floor", "ratio", "bar", "asked for; peers");
   for (const auto& result : results) {
+    if (!result.skipped.empty()) {
+      std::printf("%-22s skipped: %s\n", result.scenario.c_str(), result.skipped.c_str());
+      continue;
+    }
     if (!result.error.empty()) {
       std::printf("%-22s failed: %s\n", result.scenario.c_str(), result.error.c_str());
       continue;
     }
     std::string tail = result.bar;
+    if (result.overhead) tail += " (" + number(*result.overhead) + ")";
     for (const auto& [name, value] : result.peers) tail += (tail.empty() ? "" : "; ") + name + " " + number(value);
     std::printf("%-22s %-6s %9s %9s %9s %7s  %-4s  %s\n", result.scenario.c_str(), result.unit.c_str(), number(result.p50).c_str(),
                 number(result.p99).c_str(), number(result.floor).c_str(), number(result.ratio).c_str(),

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -35,12 +36,19 @@ struct Result {
   double p50 = 0, p99 = 0;
   double floor = 0;                    ///< p50 of the floor, same unit, same run
   double ratio = 0;                    ///< ours / floor
+  std::optional<double> overhead;      ///< ours less floor, median of the rounds, where the bar is on that
   std::string bar;                     ///< what is asked for, in words
   std::optional<bool> pass;            ///< nothing: there is no bar
   std::map<std::string, double> peers; ///< p50 of others doing the same
   std::string method;                  ///< how it was measured, and against which floor
   std::size_t samples = 0;
   std::string error;                   ///< why there is no figure
+  std::string skipped;                 ///< what this host lacks for it
+};
+
+/// What this host lacks to measure a scenario.
+struct Skip : std::runtime_error {
+  using std::runtime_error::runtime_error;
 };
 
 /// A Result from samples; p99 is the slow end (`higher_is_better`: the 1st percentile).

@@ -42,7 +42,7 @@ Clock::duration timed(Body&& body) {
 
 inline constexpr double kMicrosecond = 1e3, kMillisecond = 1e6;
 
-/// Measures one or several scenarios; throws where something does not work at all.
+/// Measures one or several scenarios; throws where something does not work at all, Skip where the host has not got it.
 using Measure = std::vector<Result> (*)(Config&);
 
 std::vector<Result> warm_create(Config&);
@@ -58,6 +58,10 @@ std::vector<Result> file_transfer(Config&);
 std::vector<Result> fs_read_4k(Config&);
 std::vector<Result> sealed_transfer(Config&);
 std::vector<Result> idle_memory(Config&);
+std::vector<Result> binding_python_sync(Config&);
+std::vector<Result> binding_asyncio(Config&);
+std::vector<Result> binding_node(Config&);
+std::vector<Result> binding_go(Config&);
 std::vector<Result> daemon_warm_create(Config&);
 std::vector<Result> daemon_exec_true(Config&);
 std::vector<Result> daemon_file_transfer(Config&);

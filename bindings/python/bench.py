@@ -1,6 +1,7 @@
 """What the binding costs, as JSON on standard output.
 
 usage: bench.py [--quick] [--soak ROUNDS]
+       bench.py --turns sync|asyncio      measures what it is told, see benchmarks/bindings/take-turns
 
 env_get_us       one env.get in process, blocking, and awaited one after the other; cpu is what the calling thread spends on
                  it. Compare with env_get_floor (C++) and env_get_c of the same build, run beside it
@@ -31,11 +32,16 @@ import sandbox.sync
 MIB = 1 << 20
 FILE_MIB = 64
 PARALLEL = 200
+TURNS = sandbox.SandboxSpec(memory=1 << 30, disk=512 * MIB)
 
 
 def rss_kib() -> int:
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def descriptors() -> int:
@@ -61,7 +67,7 @@ def env_get_sync(box: sandbox.sync.Sandbox, calls: int) -> dict[str, float]:
     times, spent = [], time.thread_time()
     for _ in range(calls):
         begin = clock()
-        get("A")
+        get("HOME")
         times.append(clock() - begin)
     return micros(times, time.thread_time() - spent)
 
@@ -71,7 +77,7 @@ async def env_get_async(box: sandbox.Sandbox, calls: int) -> dict[str, float]:
     times, spent = [], time.thread_time()
     for _ in range(calls):
         begin = clock()
-        await get("A")
+        await get("HOME")
         times.append(clock() - begin)
     return micros(times, time.thread_time() - spent)
 
@@ -85,41 +91,58 @@ def rates(seconds: list[float]) -> dict[str, float]:
     }
 
 
+BLOCK = os.urandom(MIB)
+
+
+async def file_in_async(box: sandbox.Sandbox) -> float:
+    begin = time.perf_counter()
+    async with box.fs.open_writer("/tmp/big") as writer:
+        for _ in range(FILE_MIB):
+            await writer.write(BLOCK)
+    return time.perf_counter() - begin
+
+
+async def file_out_async(box: sandbox.Sandbox) -> float:
+    begin, size = time.perf_counter(), 0
+    async with box.fs.open_reader("/tmp/big") as reader:
+        async for piece in reader:
+            size += len(piece)
+    assert size == FILE_MIB * MIB
+    return time.perf_counter() - begin
+
+
+def file_in_sync(box: sandbox.sync.Sandbox) -> float:
+    begin = time.perf_counter()
+    with box.fs.open_writer("/tmp/big") as writer:
+        for _ in range(FILE_MIB):
+            writer.write(BLOCK)
+    return time.perf_counter() - begin
+
+
+def file_out_sync(box: sandbox.sync.Sandbox) -> float:
+    begin, size = time.perf_counter(), 0
+    with box.fs.open_reader("/tmp/big") as reader:
+        for piece in reader:
+            size += len(piece)
+    assert size == FILE_MIB * MIB
+    return time.perf_counter() - begin
+
+
 async def file_async(box: sandbox.Sandbox, rounds: int) -> dict[str, Any]:
-    block = os.urandom(MIB)
     ways: dict[str, list[float]] = {"in": [], "out": []}
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mib()
     for _ in range(rounds):
-        begin = time.perf_counter()
-        async with box.fs.open_writer("/tmp/big") as writer:
-            for _ in range(FILE_MIB):
-                await writer.write(block)
-        ways["in"].append(time.perf_counter() - begin)
-        begin, size = time.perf_counter(), 0
-        async with box.fs.open_reader("/tmp/big") as reader:
-            async for piece in reader:
-                size += len(piece)
-        ways["out"].append(time.perf_counter() - begin)
-        assert size == FILE_MIB * MIB
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {**{way: rates(seconds) for way, seconds in ways.items()}, "grown_mib": round(grown / 1024, 1)}
+        ways["in"].append(await file_in_async(box))
+        ways["out"].append(await file_out_async(box))
+    grown = peak_mib() - before
+    return {**{way: rates(seconds) for way, seconds in ways.items()}, "grown_mib": round(grown, 1)}
 
 
 def file_sync(box: sandbox.sync.Sandbox, rounds: int) -> dict[str, Any]:
-    block = os.urandom(MIB)
     ways: dict[str, list[float]] = {"in": [], "out": []}
     for _ in range(rounds):
-        begin = time.perf_counter()
-        with box.fs.open_writer("/tmp/big") as writer:
-            for _ in range(FILE_MIB):
-                writer.write(block)
-        ways["in"].append(time.perf_counter() - begin)
-        begin, size = time.perf_counter(), 0
-        with box.fs.open_reader("/tmp/big") as reader:
-            for piece in reader:
-                size += len(piece)
-        ways["out"].append(time.perf_counter() - begin)
-        assert size == FILE_MIB * MIB
+        ways["in"].append(file_in_sync(box))
+        ways["out"].append(file_out_sync(box))
     return {way: rates(seconds) for way, seconds in ways.items()}
 
 
@@ -187,7 +210,6 @@ async def soak(runtime: sandbox.Runtime, rounds: int, say: Callable[[str], None]
 async def measure_async(figures: dict[str, Any], quick: bool) -> None:
     spec = sandbox.SandboxSpec(memory=1 << 30, disk=512 * MIB, pids=2048)
     async with sandbox.Runtime.open() as runtime, runtime.create(spec) as box:
-        await box.env.set("A", "value")
         figures["env_get_us"]["asyncio"] = await env_get_async(box, 3000 if quick else 20000)
         figures["file_mib_s"]["asyncio"] = await file_async(box, 3 if quick else 7)
         figures["parallel"] = await parallel(box)
@@ -196,7 +218,6 @@ async def measure_async(figures: dict[str, Any], quick: bool) -> None:
 def measure_sync(figures: dict[str, Any], quick: bool) -> None:
     spec = sandbox.SandboxSpec(memory=1 << 30, disk=512 * MIB)
     with sandbox.sync.Runtime.open() as runtime, runtime.create(spec) as box:
-        box.env.set("A", "value")
         figures["env_get_us"]["sync"] = env_get_sync(box, 3000 if quick else 20000)
         figures["file_mib_s"]["sync"] = file_sync(box, 3 if quick else 7)
 
@@ -206,13 +227,58 @@ async def measure_soak(figures: dict[str, Any], rounds: int) -> None:
         figures["soak"] = await soak(runtime, rounds, lambda line: print(line, file=sys.stderr, flush=True))
 
 
+async def turns_async() -> None:
+    async with sandbox.Runtime.open() as runtime, runtime.create(TURNS) as box:
+        whole, before = BLOCK * FILE_MIB, peak_mib()
+        print("ready", flush=True)
+        for line in sys.stdin:  # between two turns nothing else is to run
+            begin, (what, *count) = time.perf_counter(), line.split()
+            if what == "env":
+                figure = (await env_get_async(box, int(count[0])))["p50"]
+            elif what in ("in", "out"):
+                figure = FILE_MIB / await (file_in_async if what == "in" else file_out_async)(box)
+            elif what == "write":
+                await box.fs.write("/tmp/big", whole)
+                figure = FILE_MIB / (time.perf_counter() - begin)
+            elif what == "read":
+                assert len(await box.fs.read("/tmp/big")) == len(whole)
+                figure = FILE_MIB / (time.perf_counter() - begin)
+            else:
+                figure = peak_mib() - before
+            print(figure, flush=True)
+
+
+def turns_sync() -> None:
+    with sandbox.sync.Runtime.open() as runtime, runtime.create(TURNS) as box:
+        whole, before = BLOCK * FILE_MIB, peak_mib()
+        print("ready", flush=True)
+        for line in sys.stdin:
+            begin, (what, *count) = time.perf_counter(), line.split()
+            if what == "env":
+                figure = env_get_sync(box, int(count[0]))["p50"]
+            elif what in ("in", "out"):
+                figure = FILE_MIB / (file_in_sync if what == "in" else file_out_sync)(box)
+            elif what == "write":
+                box.fs.write("/tmp/big", whole)
+                figure = FILE_MIB / (time.perf_counter() - begin)
+            elif what == "read":
+                assert len(box.fs.read("/tmp/big")) == len(whole)
+                figure = FILE_MIB / (time.perf_counter() - begin)
+            else:
+                figure = peak_mib() - before
+            print(figure, flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the Python binding costs, as JSON.")
     parser.add_argument("--quick", action="store_true", help="fewer calls")
     parser.add_argument(
         "--soak", type=int, default=0, metavar="ROUNDS", help="create, exec, destroy so often, and nothing else"
     )
+    parser.add_argument("--turns", choices=["sync", "asyncio"], help="measure what standard input says, see take-turns")
     arguments = parser.parse_args()
+    if arguments.turns:
+        return turns_sync() if arguments.turns == "sync" else asyncio.run(turns_async())
     figures: dict[str, Any] = {"python": sys.version.split()[0], "library": sandbox.__version__}
     if arguments.soak:
         asyncio.run(measure_soak(figures, arguments.soak))

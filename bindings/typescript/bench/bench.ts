@@ -2,8 +2,9 @@
  * What this package costs, as JSON.
  *
  * usage: node bench.js [--soak ROUNDS] [--only env|file|parallel|soak]
+ *        node bench.js --turns      measures what it is told, see benchmarks/bindings/take-turns
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
@@ -14,7 +15,9 @@ const flag = (name: string): string | undefined => (flags.includes(name) ? flags
 const wanted = (part: string): boolean => [undefined, part].includes(flag("--only"));
 
 const count = (directory: string): number => readdirSync(directory).length;
-const residentMiB = (): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) / 1024;
+const memoryMiB = (pattern: RegExp): number => Number(pattern.exec(readFileSync("/proc/self/status", "utf8"))?.[1]) / 1024;
+const residentMiB = (): number => memoryMiB(/VmRSS:\s+(\d+)/);
+const peakMiB = (): number => memoryMiB(/VmHWM:\s+(\d+)/);
 const round = (value: number, digits = 1): number => Number(value.toFixed(digits));
 const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] ?? NaN;
 
@@ -22,9 +25,7 @@ const median = (values: number[]): number => values.sort((a, b) => a - b)[values
 const ownTime = (): number => Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, "utf8").split(" ")[0]) / 1000;
 
 /** Microseconds of one env.get, awaited one after the other. */
-async function envGet(box: Sandbox): Promise<object> {
-  const rounds = 20_000;
-  for (let i = 0; i < rounds / 10; i++) await box.env.get("HOME");
+async function envGet(box: Sandbox, rounds: number): Promise<{ p50_us: number; p5_us: number; own_thread_us: number }> {
   const times: number[] = [];
   const before = ownTime();
   for (let i = 0; i < rounds; i++) {
@@ -34,54 +35,84 @@ async function envGet(box: Sandbox): Promise<object> {
   }
   const own = (ownTime() - before) / rounds;
   const p50 = median(times);
-  return { p50_us: round(p50), p5_us: round(times[rounds / 20] ?? NaN), own_thread_us: round(own) };
+  return { p50_us: round(p50), p5_us: round(times[Math.floor(rounds / 20)] ?? NaN), own_thread_us: round(own) };
 }
 
 const SIZE = 64 * 2 ** 20;
+const piece = Buffer.alloc(2 ** 20, 7);
+const speed = (started: number): number => 64_000 / (performance.now() - started);
 
-/** MiB per second of a 64 MiB file in pieces and as a whole, and the most memory that took. */
+/** Each of these: MiB per second of a 64 MiB file. */
+async function streamIn(box: Sandbox): Promise<number> {
+  const started = performance.now();
+  await using writer = box.fs.openWriter("/root/file");
+  for (let at = 0; at < SIZE; at += piece.length) await writer.write(piece);
+  await writer.finish();
+  return speed(started);
+}
+
+async function streamOut(box: Sandbox): Promise<number> {
+  const started = performance.now();
+  await using reader = box.fs.openReader("/root/file");
+  let size = 0;
+  for await (const part of reader) size += part.length;
+  if (size !== SIZE) throw new Error(`${size} bytes came back`);
+  return speed(started);
+}
+
+async function wholeIn(box: Sandbox, content: Buffer): Promise<number> {
+  const started = performance.now();
+  await box.fs.write("/root/file", content);
+  return speed(started);
+}
+
+async function wholeOut(box: Sandbox): Promise<number> {
+  const started = performance.now();
+  if ((await box.fs.read("/root/file")).length !== SIZE) throw new Error("not the whole file");
+  return speed(started);
+}
+
+/** MiB per second of a 64 MiB file in pieces and as a whole, and the most memory that the pieces took. */
 async function file(box: Sandbox): Promise<object> {
-  const piece = Buffer.alloc(2 ** 20, 7);
   const whole = Buffer.alloc(SIZE, 7);
   const before = residentMiB();
-  let most = before;
-  const [streamIn, streamOut, wholeIn, wholeOut]: [number[], number[], number[], number[]] = [[], [], [], []];
-  const speed = (started: number): number => 64_000 / (performance.now() - started);
+  const figures: [number[], number[], number[], number[]] = [[], [], [], []];
   for (let i = 0; i < 5; i++) {
-    let started = performance.now();
-    await using writer = box.fs.openWriter("/root/file");
-    for (let at = 0; at < SIZE; at += piece.length) await writer.write(piece);
-    await writer.finish();
-    streamIn.push(speed(started));
-    most = Math.max(most, residentMiB());
-    started = performance.now();
-    await using reader = box.fs.openReader("/root/file");
-    let size = 0;
-    let pieces = 0;
-    for await (const part of reader) {
-      size += part.length;
-      if (++pieces % 64 === 0) most = Math.max(most, residentMiB());
-    }
-    if (size !== SIZE) throw new Error(`${size} bytes came back`);
-    streamOut.push(speed(started));
+    figures[0].push(await streamIn(box));
+    figures[1].push(await streamOut(box));
   }
-  const streamed = most - before;
-  for (let i = 0; i < 3; i++) {
-    let started = performance.now();
-    await box.fs.write("/root/file", whole);
-    wholeIn.push(speed(started));
-    started = performance.now();
-    if ((await box.fs.read("/root/file")).length !== SIZE) throw new Error("not the whole file");
-    wholeOut.push(speed(started));
+  const streamed = peakMiB() - before;
+  for (let i = 0; i < 5; i++) {
+    figures[2].push(await wholeIn(box, whole));
+    figures[3].push(await wholeOut(box));
   }
-  const median0 = (values: number[]): number => Math.round(median(values));
-  return {
-    stream_in_mib_s: median0(streamIn),
-    stream_out_mib_s: median0(streamOut),
-    whole_in_mib_s: median0(wholeIn),
-    whole_out_mib_s: median0(wholeOut),
-    stream_memory_mib: round(streamed),
-  };
+  const [stream_in_mib_s, stream_out_mib_s, whole_in_mib_s, whole_out_mib_s] = figures.map((values) => Math.round(median(values)));
+  return { stream_in_mib_s, stream_out_mib_s, whole_in_mib_s, whole_out_mib_s, stream_memory_mib: round(streamed) };
+}
+
+/** Between two turns nothing of this process is to run. */
+function lineOfInput(): string | undefined {
+  const bytes = Buffer.alloc(64);
+  const size = readSync(0, bytes);
+  return size === 0 ? undefined : bytes.toString("utf8", 0, size).trim();
+}
+
+async function turns(box: Sandbox): Promise<void> {
+  const whole = Buffer.alloc(SIZE, 7);
+  const before = peakMiB();
+  console.log("ready");
+  for (let line = lineOfInput(); line !== undefined; line = lineOfInput()) {
+    const [what, count] = line.split(" ");
+    const figure = {
+      env: async () => (await envGet(box, Number(count))).p50_us,
+      in: () => streamIn(box),
+      out: () => streamOut(box),
+      write: () => wholeIn(box, whole),
+      read: () => wholeOut(box),
+      memory: async () => peakMiB() - before,
+    }[what ?? ""];
+    console.log(await figure?.());
+  }
 }
 
 /** 200 execs at once: how late timers of the loop are meanwhile, and how many threads were made. */
@@ -132,16 +163,23 @@ async function soak(runtime: Runtime, rounds: number): Promise<object> {
   return { rounds, early, late, per_round_ms: round((performance.now() - started) / rounds, 2) };
 }
 
-const state = mkdtempSync(join(tmpdir(), "sandbox-bench-"));
-const report: Record<string, unknown> = { version, node: process.version };
-try {
-  await using runtime = await Runtime.open({ stateDirectory: state });
-  await using box = await runtime.create({ pids: 1024, memory: 2 ** 30, disk: 512 * 2 ** 20 });
-  if (wanted("env")) report["env_get"] = await envGet(box);
+async function everything(runtime: Runtime, box: Sandbox): Promise<void> {
+  const report: Record<string, unknown> = { version, node: process.version };
+  if (wanted("env")) {
+    await envGet(box, 2000);
+    report["env_get"] = await envGet(box, 20_000);
+  }
   if (wanted("file")) report["file_64_mib"] = await file(box);
   if (wanted("parallel")) report["parallel_200_execs"] = await parallel(box);
   if (wanted("soak")) report["soak"] = await soak(runtime, Number(flag("--soak") ?? 1000));
+  console.log(JSON.stringify(report, null, 2));
+}
+
+const state = mkdtempSync(join(tmpdir(), "sandbox-bench-"));
+try {
+  await using runtime = await Runtime.open({ stateDirectory: state });
+  await using box = await runtime.create({ pids: 1024, memory: 2 ** 30, disk: 512 * 2 ** 20 });
+  await (flags.includes("--turns") ? turns(box) : everything(runtime, box));
 } finally {
   rmSync(state, { recursive: true, force: true });
 }
-console.log(JSON.stringify(report, null, 2));

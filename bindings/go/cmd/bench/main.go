@@ -5,10 +5,13 @@
 //	file_mib_s  a 64 MiB file through a Writer (in) and a Reader (out), and how much the process grew at most meanwhile
 //	parallel    200 programs at once: threads at most, and how late a timer of 1 ms was
 //	soak        rounds of create, exec, destroy: memory and descriptors after a tenth of them and at the end
+//
+// With -turns it measures what it is told, see benchmarks/bindings/take-turns.
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -48,7 +51,7 @@ func envGet(ctx context.Context, box *sandbox.Sandbox, count int) (spread, error
 	times := make([]time.Duration, count)
 	for i := range times {
 		begin := time.Now()
-		if _, _, err := box.Env().Get(ctx, "PATH"); err != nil {
+		if _, _, err := box.Env().Get(ctx, "HOME"); err != nil {
 			return spread{}, err
 		}
 		times[i] = time.Since(begin)
@@ -68,7 +71,7 @@ func envGetBy(ctx context.Context, box *sandbox.Sandbox, goroutines, count int) 
 			own := make([]time.Duration, 0, count)
 			for range count {
 				begin := time.Now()
-				if _, _, err := box.Env().Get(ctx, "PATH"); err != nil {
+				if _, _, err := box.Env().Get(ctx, "HOME"); err != nil {
 					mutex.Lock()
 					first = err
 					mutex.Unlock()
@@ -103,39 +106,57 @@ func ratesOf(seconds []float64) rates {
 	return rates{rate(seconds[len(seconds)/2]), rate(seconds[0]), rate(seconds[len(seconds)-1])}
 }
 
-func files(ctx context.Context, box *sandbox.Sandbox, count int) (map[string]any, error) {
-	block := make([]byte, 1<<20)
-	if _, err := rand.Read(block); err != nil {
-		return nil, err
+func fileIn(ctx context.Context, box *sandbox.Sandbox, block []byte) (float64, error) {
+	begin := time.Now()
+	writer, err := box.FS().Create(ctx, "/tmp/large")
+	if err != nil {
+		return 0, err
 	}
+	for range fileSize / len(block) {
+		if _, err := writer.Write(block); err != nil {
+			return 0, err
+		}
+	}
+	if err := writer.Close(); err != nil {
+		return 0, err
+	}
+	return time.Since(begin).Seconds(), nil
+}
+
+func fileOut(ctx context.Context, box *sandbox.Sandbox) (float64, error) {
+	begin := time.Now()
+	reader, err := box.FS().Open(ctx, "/tmp/large")
+	if err != nil {
+		return 0, err
+	}
+	got, err := io.Copy(counter{}, reader)
+	reader.Close()
+	if err != nil || got != fileSize {
+		return 0, fmt.Errorf("%d bytes came back: %w", got, err)
+	}
+	return time.Since(begin).Seconds(), nil
+}
+
+func randomBlock() []byte {
+	block := make([]byte, 1<<20)
+	rand.Read(block)
+	return block
+}
+
+func files(ctx context.Context, box *sandbox.Sandbox, count int) (map[string]any, error) {
+	block := randomBlock()
 	before := memoryKiB("VmRSS:")
 	var in, out []float64
 	for range count {
-		begin := time.Now()
-		writer, err := box.FS().Create(ctx, "/tmp/large")
+		took, err := fileIn(ctx, box, block)
 		if err != nil {
 			return nil, err
 		}
-		for range fileSize / len(block) {
-			if _, err := writer.Write(block); err != nil {
-				return nil, err
-			}
-		}
-		if err := writer.Close(); err != nil {
+		in = append(in, took)
+		if took, err = fileOut(ctx, box); err != nil {
 			return nil, err
 		}
-		in = append(in, time.Since(begin).Seconds())
-		begin = time.Now()
-		reader, err := box.FS().Open(ctx, "/tmp/large")
-		if err != nil {
-			return nil, err
-		}
-		got, err := io.Copy(counter{}, reader)
-		reader.Close()
-		if err != nil || got != fileSize {
-			return nil, fmt.Errorf("%d bytes came back: %w", got, err)
-		}
-		out = append(out, time.Since(begin).Seconds())
+		out = append(out, took)
 	}
 	grown := memoryKiB("VmHWM:") - before
 	return map[string]any{"in": ratesOf(in), "out": ratesOf(out), "grown_mib": grown / 1024}, nil
@@ -305,10 +326,70 @@ func run(quick bool, rounds int) error {
 	return nil
 }
 
+// turns answers each line of standard input with a figure.
+func turns() error {
+	ctx := context.Background()
+	maker, err := sandbox.Open(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer maker.Close()
+	box, err := maker.Create(ctx, sandbox.Spec{Memory: 1 << 30, Disk: 512 << 20})
+	if err != nil {
+		return err
+	}
+	defer box.Close()
+	block := randomBlock()
+	whole := bytes.Repeat(block, fileSize/len(block))
+	before := memoryKiB("VmHWM:")
+	rate := func(seconds float64) float64 { return fileSize / (1 << 20) / seconds }
+	fmt.Println("ready")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		words := strings.Fields(lines.Text())
+		var figure float64
+		begin := time.Now()
+		switch words[0] {
+		case "env":
+			var count int
+			if count, err = strconv.Atoi(words[1]); err == nil {
+				var times spread
+				times, err = envGet(ctx, box, count)
+				figure = times.P50
+			}
+		case "in":
+			figure, err = fileIn(ctx, box, block)
+			figure = rate(figure)
+		case "out":
+			figure, err = fileOut(ctx, box)
+			figure = rate(figure)
+		case "write":
+			err = box.FS().Write(ctx, "/tmp/large", whole)
+			figure = rate(time.Since(begin).Seconds())
+		case "read":
+			_, err = box.FS().Read(ctx, "/tmp/large")
+			figure = rate(time.Since(begin).Seconds())
+		case "memory":
+			figure = float64(memoryKiB("VmHWM:")-before) / 1024
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Println(figure)
+	}
+	return nil
+}
+
 func main() {
 	quick := flag.Bool("quick", false, "fewer of everything")
 	rounds := flag.Int("soak", 0, "rounds of create, exec, destroy")
+	inTurns := flag.Bool("turns", false, "measure what standard input says")
 	flag.Parse()
+	if *inTurns {
+		if err := turns(); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
 	if err := run(*quick, *rounds); err != nil {
 		log.Fatal(err)
 	}
