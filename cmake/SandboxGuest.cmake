@@ -48,10 +48,35 @@ if(SANDBOX_WERROR)
   list(APPEND guest_compile_flags -Werror)
 endif()
 
+# Sources that each include a dozen of the given ones.
+function(sandbox_guest_unity out prefix)
+  list(TRANSFORM ARGN REPLACE "^([^/].*)$" "${CMAKE_CURRENT_SOURCE_DIR}/\\1" OUTPUT_VARIABLE sources)
+  list(LENGTH sources count)
+  set(units)
+  foreach(begin RANGE 0 ${count} 12)
+    if(begin LESS count)
+      list(SUBLIST sources ${begin} 12 batch)
+      set(text)
+      foreach(source IN LISTS batch)
+        string(APPEND text "#include \"${source}\"\n")
+      endforeach()
+      file(CONFIGURE OUTPUT ${prefix}_${begin}.cpp CONTENT "${text}" @ONLY)
+      list(APPEND units ${prefix}_${begin}.cpp)
+    endif()
+  endforeach()
+  set(${out} ${units} PARENT_SCOPE)
+endfunction()
+
 # Compiles SOURCES with the guest flags; appends the objects to OUT.
 function(sandbox_guest_objects out name)
   set(objects)
-  foreach(source IN LISTS ARGN)
+  set(sources ${ARGN})
+  if(SANDBOX_UNITY)
+    sandbox_guest_unity(sources ${guest_dir}/${name}/unity ${sources})
+  endif()
+  set(generated ${ARGN})
+  list(FILTER generated INCLUDE REGEX "^${PROJECT_BINARY_DIR}/")
+  foreach(source IN LISTS sources)
     get_filename_component(source ${source} ABSOLUTE)
     file(RELATIVE_PATH relative ${PROJECT_SOURCE_DIR} ${source})
     string(REPLACE "/" "_" object ${relative})
@@ -59,7 +84,7 @@ function(sandbox_guest_objects out name)
     add_custom_command(OUTPUT ${object}
       COMMAND ${CMAKE_COMMAND} -E make_directory ${guest_dir}/${name}
       COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${SANDBOX_GUEST_CXX} ${guest_compile_flags} -MD -MF ${object}.d -c ${source} -o ${object}
-      DEPENDS ${source} DEPFILE ${object}.d VERBATIM
+      DEPENDS ${source} ${generated} DEPFILE ${object}.d VERBATIM
       COMMENT "Building guest object ${relative}")
     list(APPEND objects ${object})
   endforeach()

@@ -19,6 +19,13 @@ if(SANDBOX_SANITIZE)
   endif()
 endif()
 
+# A dozen sources share what their headers cost. The names in their anonymous namespaces then meet: they are told apart.
+if(SANDBOX_UNITY)
+  set(CMAKE_UNITY_BUILD ON)
+  set(CMAKE_UNITY_BUILD_BATCH_SIZE 12)
+  target_compile_options(sandbox_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)  # takes a source for a header
+endif()
+
 # Sanitized programs take several times as long; their tests may.
 if(SANDBOX_SANITIZE)
   set(SANDBOX_TEST_TIMEOUT_FACTOR 5 CACHE STRING "Every test's time limit is multiplied by this")

@@ -13,7 +13,7 @@ namespace sandbox::agent {
 
 namespace {
 
-constexpr std::string_view kOperation = "fs.copy";
+constexpr std::string_view kFsCopy = "fs.copy";
 
 /// Copies a file or, if asked, a tree. A symlink given as `from` is followed, symlinks in a tree are copied as such;
 /// FIFOs, sockets and devices in a tree are left out. Files appear complete or not at all; permission bits are kept
@@ -25,21 +25,21 @@ class FsCopy final : public FileOperation {
  protected:
   Result<void> start() override {
     const auto &from = request_.from, &to = request_.to;
-    SANDBOX_CHECK(check_path(kOperation, from));
-    SANDBOX_CHECK(check_path(kOperation, to));
+    SANDBOX_CHECK(check_path(kFsCopy, from));
+    SANDBOX_CHECK(check_path(kFsCopy, to));
     struct stat info;
-    if (::stat(from.c_str(), &info) != 0) return file_error(errno, kOperation, from);
+    if (::stat(from.c_str(), &info) != 0) return file_error(errno, kFsCopy, from);
     if (S_ISDIR(info.st_mode) && request_.recursive) {
       SANDBOX_CHECK(start_tree(info));
     } else {
-      SANDBOX_TRY(in_, open_regular(kOperation, from, O_RDONLY));
-      if (::fstat(in_.get(), &info) != 0) return file_error(errno, kOperation, from);
-      SANDBOX_TRY(Place place, open_followed_place(kOperation, to));
+      SANDBOX_TRY(in_, open_regular(kFsCopy, from, O_RDONLY));
+      if (::fstat(in_.get(), &info) != 0) return file_error(errno, kFsCopy, from);
+      SANDBOX_TRY(Place place, open_followed_place(kFsCopy, to));
       struct stat there;
       if (::fstatat(place.dir.get(), place.name.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0) {
-        if (!S_ISREG(there.st_mode)) return not_regular(kOperation, to, there.st_mode);
+        if (!S_ISREG(there.st_mode)) return not_regular(kFsCopy, to, there.st_mode);
         if (there.st_dev == info.st_dev && there.st_ino == info.st_ino)
-          return Error(ErrorCode::invalid_argument, "source and target are the same file").with_operation(std::string(kOperation));
+          return Error(ErrorCode::invalid_argument, "source and target are the same file").with_operation(std::string(kFsCopy));
       }
       SANDBOX_CHECK(start_file(place.dir.get(), place.name, info));
     }
@@ -59,7 +59,7 @@ class FsCopy final : public FileOperation {
         ::fchmod(target_.get(), target_mode_);
         return succeed();
       }
-      if (step == TreeWalk::Step::error) return file_error(walk_->error(), kOperation, request_.from + '/' + walk_->path());
+      if (step == TreeWalk::Step::error) return file_error(walk_->error(), kFsCopy, request_.from + '/' + walk_->path());
       if (step == TreeWalk::Step::leave) {
         SANDBOX_CHECK(leave_directory());
       } else {
@@ -86,27 +86,27 @@ class FsCopy final : public FileOperation {
 
   Result<void> start_tree(const struct stat& source) {
     const auto& to = request_.to;
-    if (::mkdir(to.c_str(), 0700) != 0 && errno != EEXIST) return file_error(errno, kOperation, to);
+    if (::mkdir(to.c_str(), 0700) != 0 && errno != EEXIST) return file_error(errno, kFsCopy, to);
     target_.reset(::open(to.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!target_) return file_error(errno, kOperation, to);
+    if (!target_) return file_error(errno, kFsCopy, to);
     // A target inside the source would be copied into itself for ever.
     core::UniqueFd at(::fcntl(target_.get(), F_DUPFD_CLOEXEC, 0));
     for (struct stat info, last{}; at; last = info) {
-      if (::fstat(at.get(), &info) != 0) return file_error(errno, kOperation, to);
+      if (::fstat(at.get(), &info) != 0) return file_error(errno, kFsCopy, to);
       if (info.st_dev == source.st_dev && info.st_ino == source.st_ino)
-        return Error(ErrorCode::invalid_argument, "the target is inside of the source").with_operation(std::string(kOperation));
+        return Error(ErrorCode::invalid_argument, "the target is inside of the source").with_operation(std::string(kFsCopy));
       if (info.st_dev == last.st_dev && info.st_ino == last.st_ino) break;  // the root is its own parent
       at.reset(::openat(at.get(), "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
     }
     core::UniqueFd from(::open(request_.from.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!from) return file_error(errno, kOperation, request_.from);
+    if (!from) return file_error(errno, kFsCopy, request_.from);
     target_mode_ = source.st_mode & 01777;
     walk_.emplace(std::move(from));
     return {};
   }
 
   Result<void> start_file(int dir, const std::string& name, const struct stat& info) {
-    SANDBOX_TRY(out_, NewFile::create(kOperation, dir, request_.to));
+    SANDBOX_TRY(out_, NewFile::create(kFsCopy, dir, request_.to));
     name_ = name;
     mode_ = info.st_mode & 0777;
     position_ = 0;
@@ -116,7 +116,7 @@ class FsCopy final : public FileOperation {
 
   /// One piece of in_ to out_; commits at the end.
   Result<void> copy_some(std::size_t& bytes) {
-    const auto fail_with = [&] { return file_error(errno, kOperation, request_.to); };
+    const auto fail_with = [&] { return file_error(errno, kFsCopy, request_.to); };
     // Skip holes, so that a sparse file does not grow. EINVAL and the like: no such support, copy everything.
     const off_t data = ::lseek(in_.get(), position_, SEEK_DATA);
     if (data < 0 && errno == ENXIO) return commit_file();
@@ -138,7 +138,7 @@ class FsCopy final : public FileOperation {
     }
     if (got <= 0) {
       const auto buffer = scratch();
-      if (buffer.empty()) return file_error(ENOMEM, kOperation, request_.to);
+      if (buffer.empty()) return file_error(ENOMEM, kFsCopy, request_.to);
       do got = ::pread(in_.get(), buffer.data(), std::min(buffer.size(), want), position_);
       while (got < 0 && errno == EINTR);
       if (got < 0) return fail_with();
@@ -158,11 +158,11 @@ class FsCopy final : public FileOperation {
 
   Result<void> commit_file() {
     struct stat info;
-    if (::fstat(in_.get(), &info) != 0) return file_error(errno, kOperation, request_.from);
+    if (::fstat(in_.get(), &info) != 0) return file_error(errno, kFsCopy, request_.from);
     // A hole at the end has no data to copy but counts in the size.
-    if (info.st_size > position_ && ::ftruncate(out_.fd(), info.st_size) != 0) return file_error(errno, kOperation, request_.to);
+    if (info.st_size > position_ && ::ftruncate(out_.fd(), info.st_size) != 0) return file_error(errno, kFsCopy, request_.to);
     in_.reset();
-    return out_.commit(kOperation, request_.to, name_, mode_, false);
+    return out_.commit(kFsCopy, request_.to, name_, mode_, false);
   }
 
   std::string shown() const { return request_.to + '/' + walk_->path(); }
@@ -175,7 +175,7 @@ class FsCopy final : public FileOperation {
     const auto directory = std::string_view(path).substr(0, slash);
     if (!parent_ || parent_path_ != directory) {
       parent_ = open_beneath(target_.get(), directory, O_PATH | O_DIRECTORY);
-      if (!parent_) return file_error(errno, kOperation, shown());
+      if (!parent_) return file_error(errno, kFsCopy, shown());
       parent_path_ = directory;
     }
     return parent_.get();
@@ -185,27 +185,27 @@ class FsCopy final : public FileOperation {
     struct stat info;
     if (::fstatat(walk_->parent(), walk_->name(), &info, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno == ENOENT) return {};
-      return file_error(errno, kOperation, request_.from + '/' + walk_->path());
+      return file_error(errno, kFsCopy, request_.from + '/' + walk_->path());
     }
     SANDBOX_TRY(const int parent, target_parent());
     const char* name = walk_->name();
     if (S_ISDIR(info.st_mode)) {
       if (::mkdirat(parent, name, 0700) != 0) {
         struct stat there;
-        if (errno != EEXIST || ::fstatat(parent, name, &there, AT_SYMLINK_NOFOLLOW) != 0) return file_error(errno, kOperation, shown());
-        if (!S_ISDIR(there.st_mode)) return file_error(ENOTDIR, kOperation, shown());
+        if (errno != EEXIST || ::fstatat(parent, name, &there, AT_SYMLINK_NOFOLLOW) != 0) return file_error(errno, kFsCopy, shown());
+        if (!S_ISDIR(there.st_mode)) return file_error(ENOTDIR, kFsCopy, shown());
       }
-      if (const int failed = walk_->descend()) return file_error(failed, kOperation, request_.from + '/' + walk_->path());
+      if (const int failed = walk_->descend()) return file_error(failed, kFsCopy, request_.from + '/' + walk_->path());
     } else if (S_ISLNK(info.st_mode)) {
       const std::string target = read_link(walk_->parent(), name);
       if (target.empty()) return {};  // swapped
       if (::symlinkat(target.c_str(), parent, name) != 0) {
         if (errno != EEXIST || ::unlinkat(parent, name, 0) != 0 || ::symlinkat(target.c_str(), parent, name) != 0)
-          return file_error(errno, kOperation, shown());
+          return file_error(errno, kFsCopy, shown());
       }
     } else if (S_ISREG(info.st_mode)) {
       core::UniqueFd in(::openat(walk_->parent(), name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
-      if (!in) return file_error(errno, kOperation, request_.from + '/' + walk_->path());
+      if (!in) return file_error(errno, kFsCopy, request_.from + '/' + walk_->path());
       if (::fstat(in.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};  // swapped for something else
       SANDBOX_CHECK(start_file(parent, name, info));
       in_ = std::move(in);

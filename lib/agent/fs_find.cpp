@@ -12,7 +12,7 @@ namespace sandbox::agent {
 
 namespace {
 
-constexpr std::string_view kOperation = "fs.find";
+constexpr std::string_view kFsFind = "fs.find";
 
 /// Walks below a root and reports what matches. Symlinks are reported, never followed. Directories that may not be read
 /// are passed over, as find(1) does, and so is what lies so deep that no request could name it. The work is linear in the
@@ -23,10 +23,10 @@ class FsFind final : public FileOperation {
 
  protected:
   Result<void> start() override {
-    SANDBOX_CHECK(check_path(kOperation, request_.root));
+    SANDBOX_CHECK(check_path(kFsFind, request_.root));
     SANDBOX_TRY(glob_, Glob::compile(request_.pattern));
     core::UniqueFd root(::open(request_.root.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!root) return file_error(errno, kOperation, request_.root);
+    if (!root) return file_error(errno, kFsFind, request_.root);
     walk_.emplace(std::move(root));
     trail_.emplace(glob_);
     return slice();

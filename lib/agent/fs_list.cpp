@@ -9,7 +9,7 @@ namespace sandbox::agent {
 
 namespace {
 
-constexpr std::string_view kOperation = "fs.list";
+constexpr std::string_view kFsList = "fs.list";
 
 /// Entries of one directory in the file system's order, batch by batch, as fast as the client takes them.
 class FsList final : public FileOperation {
@@ -18,9 +18,9 @@ class FsList final : public FileOperation {
 
  protected:
   Result<void> start() override {
-    SANDBOX_CHECK(check_path(kOperation, request_.path));
+    SANDBOX_CHECK(check_path(kFsList, request_.path));
     core::UniqueFd directory(::open(request_.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!directory) return file_error(errno, kOperation, request_.path);
+    if (!directory) return file_error(errno, kFsList, request_.path);
     reader_ = DirectoryReader(std::move(directory));
     return slice();
   }
@@ -30,7 +30,7 @@ class FsList final : public FileOperation {
     DirectoryReader::Entry found;
     for (int i = 0; i < kEntriesPerSlice && !batch.full(); ++i) {
       if (!reader_.next(found)) {
-        if (reader_.error()) return file_error(reader_.error(), kOperation, request_.path);
+        if (reader_.error()) return file_error(reader_.error(), kFsList, request_.path);
         if (!batch.empty()) message(batch.take());
         finish(protocol::Empty{});
         return {};

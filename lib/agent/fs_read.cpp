@@ -11,7 +11,7 @@ namespace sandbox::agent {
 
 namespace {
 
-constexpr std::string_view kOperation = "fs.read";
+constexpr std::string_view kFsRead = "fs.read";
 
 /// Streams a regular file as fast as the client takes it.
 class FsRead final : public FileOperation {
@@ -24,11 +24,11 @@ class FsRead final : public FileOperation {
 
  protected:
   Result<void> start() override {
-    SANDBOX_CHECK(check_path(kOperation, request_.path));
+    SANDBOX_CHECK(check_path(kFsRead, request_.path));
     constexpr auto kMost = std::uint64_t{std::numeric_limits<off_t>::max()};
-    if (request_.offset > kMost) return file_error(EINVAL, kOperation, request_.path);
+    if (request_.offset > kMost) return file_error(EINVAL, kFsRead, request_.path);
     left_ = std::min(request_.length.value_or(kMost), kMost - request_.offset);
-    SANDBOX_TRY(file_, open_regular(kOperation, request_.path, O_RDONLY));
+    SANDBOX_TRY(file_, open_regular(kFsRead, request_.path, O_RDONLY));
     struct stat info;
     if (::fstat(file_.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) > request_.offset)
       expected_ = static_cast<std::uint64_t>(info.st_size) - request_.offset;
@@ -48,7 +48,7 @@ class FsRead final : public FileOperation {
       while (got < 0 && errno == EINTR);
       const int failed = got < 0 ? errno : 0;
       session().commit(stream(), session::Channel::out, failed ? 0 : static_cast<std::size_t>(got));
-      if (failed) return file_error(failed, kOperation, request_.path);
+      if (failed) return file_error(failed, kFsRead, request_.path);
       if (got == 0) return succeed();
       sent_ += static_cast<std::uint64_t>(got);
       left_ -= static_cast<std::uint64_t>(got);

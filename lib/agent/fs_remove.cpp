@@ -13,7 +13,7 @@ namespace sandbox::agent {
 
 namespace {
 
-constexpr std::string_view kOperation = "fs.remove";
+constexpr std::string_view kFsRemove = "fs.remove";
 /// Directories deeper than this are first moved up into the top of the tree that is being removed, so that descriptors
 /// and memory stay bounded however deep a tree is.
 constexpr std::size_t kMaxLevels = 48;
@@ -29,26 +29,26 @@ class FsRemove final : public FileOperation {
 
  protected:
   Result<void> start() override {
-    SANDBOX_CHECK(check_path(kOperation, request_.path));
-    auto place = open_place(kOperation, request_.path);
+    SANDBOX_CHECK(check_path(kFsRemove, request_.path));
+    auto place = open_place(kFsRemove, request_.path);
     if (!place) {
       if (request_.missing_ok && place.error().sys_errno() == ENOENT) return succeed();
       return place.error();
     }
     place_ = std::move(*place);
     const char* name = place_.name.c_str();
-    if (place_.name == "." || place_.name == "..") return file_error(EINVAL, kOperation, request_.path);
+    if (place_.name == "." || place_.name == "..") return file_error(EINVAL, kFsRemove, request_.path);
     if (::unlinkat(place_.dir.get(), name, 0) == 0) return succeed();
     if (errno == ENOENT && request_.missing_ok) return succeed();
-    if (errno != EISDIR && errno != EPERM) return file_error(errno, kOperation, request_.path);
+    if (errno != EISDIR && errno != EPERM) return file_error(errno, kFsRemove, request_.path);
     if (::unlinkat(place_.dir.get(), name, AT_REMOVEDIR) == 0) return succeed();
     if (!request_.recursive || (errno != ENOTEMPTY && errno != EEXIST && errno != EACCES))
-      return file_error(errno == EEXIST ? ENOTEMPTY : errno, kOperation, request_.path);
+      return file_error(errno == EEXIST ? ENOTEMPTY : errno, kFsRemove, request_.path);
 
     SANDBOX_TRY(core::UniqueFd top, open_directory(place_.dir.get(), name));
     struct stat info, root;
-    if (::fstat(top.get(), &info) != 0 || ::stat("/", &root) != 0) return file_error(errno, kOperation, request_.path);
-    if (info.st_dev == root.st_dev && info.st_ino == root.st_ino) return file_error(EBUSY, kOperation, request_.path);
+    if (::fstat(top.get(), &info) != 0 || ::stat("/", &root) != 0) return file_error(errno, kFsRemove, request_.path);
+    if (info.st_dev == root.st_dev && info.st_ino == root.st_ino) return file_error(EBUSY, kFsRemove, request_.path);
     levels_.push_back({DirectoryReader(std::move(top)), place_.name, false, 0});
     return slice();
   }
@@ -61,7 +61,7 @@ class FsRemove final : public FileOperation {
         SANDBOX_CHECK(remove_entry(entry));
         continue;
       }
-      if (level.reader.error()) return file_error(level.reader.error(), kOperation, request_.path);
+      if (level.reader.error()) return file_error(level.reader.error(), kFsRemove, request_.path);
       SANDBOX_CHECK(leave());
       if (levels_.empty()) return succeed();
     }
@@ -95,7 +95,7 @@ class FsRemove final : public FileOperation {
       allow(dir, name);
       fd.reset(::openat(dir, name, kFlags));
     }
-    if (!fd) return file_error(errno, kOperation, request_.path);
+    if (!fd) return file_error(errno, kFsRemove, request_.path);
     return fd;
   }
 
@@ -119,7 +119,7 @@ class FsRemove final : public FileOperation {
       }
       if (errno == ENOENT) return {};
       if (errno != EACCES || directory || attempt) break;
-      if (::fchmod(dir, 0700) != 0) return file_error(EACCES, kOperation, request_.path);
+      if (::fchmod(dir, 0700) != 0) return file_error(EACCES, kFsRemove, request_.path);
     }
     if (directory && errno == EACCES) {
       // Either this directory or that one lacks permissions; a round more costs little.
@@ -131,7 +131,7 @@ class FsRemove final : public FileOperation {
     }
     if (directory && errno == ENOTDIR) return {};  // swapped: the next round sees what it is now
     if (directory ? errno != ENOTEMPTY && errno != EEXIST && errno != EACCES : errno != EISDIR)
-      return file_error(errno, kOperation, request_.path);
+      return file_error(errno, kFsRemove, request_.path);
 
     if (levels_.size() >= kMaxLevels) return move_up(entry.name);
     core::UniqueFd below(::openat(dir, entry.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
@@ -141,7 +141,7 @@ class FsRemove final : public FileOperation {
     }
     if (!below) {
       if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return {};  // swapped: seen again in the next round
-      return file_error(errno, kOperation, request_.path);
+      return file_error(errno, kFsRemove, request_.path);
     }
     levels_.push_back({DirectoryReader(std::move(below)), entry.name, false, 0});
     return {};
@@ -158,7 +158,7 @@ class FsRemove final : public FileOperation {
       }
       if (errno == ENOENT) return {};
       if (errno == EACCES && attempt == 0) allow(dir, name);
-      else if (errno != EEXIST || attempt == 8) return file_error(errno, kOperation, request_.path);
+      else if (errno != EEXIST || attempt == 8) return file_error(errno, kFsRemove, request_.path);
     }
   }
 
@@ -171,13 +171,13 @@ class FsRemove final : public FileOperation {
     if (failed == ENOTDIR && top) failed = ::unlinkat(dir, level.name.c_str(), 0) == 0 ? 0 : errno;
     if (failed == ENOTEMPTY || failed == EEXIST) {
       level.fruitless = level.progress ? 0 : level.fruitless + 1;
-      if (level.fruitless > kFruitlessRounds) return file_error(ENOTEMPTY, kOperation, request_.path);
+      if (level.fruitless > kFruitlessRounds) return file_error(ENOTEMPTY, kFsRemove, request_.path);
       level.progress = false;
       level.reader.rewind();
       return {};
     }
     // ENOENT, ENOTDIR: moved or swapped by the guest; the round over the level above finds what is there now.
-    if (failed && failed != ENOENT && failed != ENOTDIR) return file_error(failed, kOperation, request_.path);
+    if (failed && failed != ENOENT && failed != ENOTDIR) return file_error(failed, kFsRemove, request_.path);
     levels_.pop_back();
     if (!levels_.empty()) levels_.back().progress = true;
     return {};

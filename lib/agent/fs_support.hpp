@@ -17,6 +17,8 @@ namespace sandbox::agent {
 /// Work of one slice: at most this many entries or bytes, which takes well below 1 ms.
 inline constexpr int kEntriesPerSlice = 128;
 inline constexpr std::size_t kBytesPerSlice = 1 << 20;
+/// Names that an operation tells of those it left out; the others it counts.
+inline constexpr std::size_t kMaxSkipped = 64;
 
 /// RENAME_NOREPLACE of renameat2(2), which musl does not name.
 inline constexpr unsigned kRenameNoReplace = 1;

@@ -14,8 +14,7 @@ namespace sandbox::agent {
 
 namespace {
 
-constexpr std::string_view kOperation = "fs.tar_in";
-constexpr std::size_t kMaxSkipped = 64;
+constexpr std::string_view kFsTarIn = "fs.tar_in";
 constexpr int kMembersPerSlice = 64;
 
 /// Extracts a tar stream below a directory, and nowhere else whatever the stream says or the guest does meanwhile:
@@ -47,10 +46,10 @@ class FsTarIn final : public FileOperation {
 
  protected:
   Result<void> start() override {
-    SANDBOX_CHECK(check_path(kOperation, request_.path));
-    SANDBOX_CHECK(make_directories(kOperation, request_.path, 0755));
+    SANDBOX_CHECK(check_path(kFsTarIn, request_.path));
+    SANDBOX_CHECK(make_directories(kFsTarIn, request_.path, 0755));
     root_.reset(::open(request_.path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!root_) return file_error(errno, kOperation, request_.path);
+    if (!root_) return file_error(errno, kFsTarIn, request_.path);
     return {};
   }
 
@@ -92,12 +91,12 @@ class FsTarIn final : public FileOperation {
 
   Error refuse(std::string_view member, std::string_view why) {
     return Error(ErrorCode::invalid_argument, core::escape_control(member) + ": " + std::string(why))
-        .with_operation(std::string(kOperation));
+        .with_operation(std::string(kFsTarIn));
   }
-  Error member_error(int number) { return file_error(number, kOperation, name_); }
+  Error member_error(int number) { return file_error(number, kFsTarIn, name_); }
 
   Result<void> succeed() {
-    if (auto complete = reader_.finish(); !complete) return std::move(complete.error()).with_operation(std::string(kOperation));
+    if (auto complete = reader_.finish(); !complete) return std::move(complete.error()).with_operation(std::string(kFsTarIn));
     while (!directories_.empty()) leave_directory();
     finish(result_);
     return {};
@@ -106,7 +105,7 @@ class FsTarIn final : public FileOperation {
   Result<void> work(ByteView& input) {
     for (int members = 0; members < kMembersPerSlice;) {
       auto event = reader_.next(input);
-      if (!event) return std::move(event.error()).with_operation(std::string(kOperation));
+      if (!event) return std::move(event.error()).with_operation(std::string(kFsTarIn));
       switch (*event) {
         case tarstream::Reader::Event::need_more: return {};
         case tarstream::Reader::Event::member: SANDBOX_CHECK(begin_member()); break;

@@ -13,8 +13,7 @@ namespace sandbox::agent {
 
 namespace {
 
-constexpr std::string_view kOperation = "fs.tar_out";
-constexpr std::size_t kMaxSkipped = 64;
+constexpr std::string_view kFsTarOut = "fs.tar_out";
 constexpr std::size_t kSmallFile = 16 << 10;    ///< packed together with its header
 constexpr std::size_t kGather = 64 << 10;       ///< headers and small files are sent in pieces of about this size
 
@@ -32,16 +31,16 @@ class FsTarOut final : public FileOperation {
  protected:
   Result<void> start() override {
     const auto& path = request_.path;
-    SANDBOX_CHECK(check_path(kOperation, path));
+    SANDBOX_CHECK(check_path(kFsTarOut, path));
     struct stat info;
-    if (::stat(path.c_str(), &info) != 0) return file_error(errno, kOperation, path);
+    if (::stat(path.c_str(), &info) != 0) return file_error(errno, kFsTarOut, path);
     if (S_ISDIR(info.st_mode)) {
       core::UniqueFd root(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-      if (!root) return file_error(errno, kOperation, path);
+      if (!root) return file_error(errno, kFsTarOut, path);
       walk_.emplace(std::move(root));
     } else {
-      SANDBOX_TRY(core::UniqueFd file, open_regular(kOperation, path, O_RDONLY));
-      if (::fstat(file.get(), &info) != 0) return file_error(errno, kOperation, path);
+      SANDBOX_TRY(core::UniqueFd file, open_regular(kFsTarOut, path, O_RDONLY));
+      if (::fstat(file.get(), &info) != 0) return file_error(errno, kFsTarOut, path);
       std::string_view name = path;
       while (name.ends_with('/')) name.remove_suffix(1);
       begin_file(std::move(file), std::string(name.substr(name.rfind('/') + 1)), info);

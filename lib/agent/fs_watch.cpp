@@ -18,7 +18,7 @@ namespace sandbox::agent {
 
 namespace {
 
-constexpr std::string_view kOperation = "fs.watch";
+constexpr std::string_view kFsWatch = "fs.watch";
 constexpr std::size_t kMaxWatches = 65536;       ///< directories of one watch
 constexpr std::size_t kMaxRemembered = 4096;     ///< names a scan reported, to tell their events from news
 constexpr std::size_t kBatchEvents = 256;
@@ -44,11 +44,11 @@ class FsWatch final : public FileOperation {
 
  protected:
   Result<void> start() override {
-    SANDBOX_CHECK(check_path(kOperation, request_.path));
+    SANDBOX_CHECK(check_path(kFsWatch, request_.path));
     struct stat info;
-    if (::stat(request_.path.c_str(), &info) != 0) return file_error(errno, kOperation, request_.path);
+    if (::stat(request_.path.c_str(), &info) != 0) return file_error(errno, kFsWatch, request_.path);
     inotify_.reset(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
-    if (!inotify_) return file_error(errno, kOperation, "inotify");
+    if (!inotify_) return file_error(errno, kFsWatch, "inotify");
     root_ = ::inotify_add_watch(inotify_.get(), request_.path.c_str(), kMask);
     if (root_ < 0) return watch_error(errno, request_.path);
     tree_.add(root_, -1, {});
@@ -96,10 +96,10 @@ class FsWatch final : public FileOperation {
     return path;
   }
   static Error watch_error(int number, std::string_view path) {
-    if (number != ENOSPC) return file_error(number, kOperation, path);
+    if (number != ENOSPC) return file_error(number, kFsWatch, path);
     return Error(ErrorCode::resource_exhausted, "the limit of inotify watches (fs.inotify.max_user_watches) is reached")
         .with_errno(number)
-        .with_operation(std::string(kOperation));
+        .with_operation(std::string(kFsWatch));
   }
 
   // -- events out ----------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class FsWatch final : public FileOperation {
       const int follow = scanned_ == root_ ? 0 : O_NOFOLLOW;
       core::UniqueFd directory(::open(tree_.path(scanned_).c_str(), O_RDONLY | O_DIRECTORY | follow | O_CLOEXEC));
       if (!directory) {
-        if (scanned_ == root_ && !ready_) return file_error(errno, kOperation, request_.path);
+        if (scanned_ == root_ && !ready_) return file_error(errno, kFsWatch, request_.path);
         return {};
       }
       reader_ = DirectoryReader(std::move(directory));
@@ -198,7 +198,7 @@ class FsWatch final : public FileOperation {
     const auto got = ::read(inotify_.get(), buffer, sizeof buffer);
     if (got < 0) {
       if (errno == EAGAIN || errno == EINTR) return {};
-      return file_error(errno, kOperation, request_.path);
+      return file_error(errno, kFsWatch, request_.path);
     }
     for (ssize_t at = 0; at < got && !ended();) {
       inotify_event event;
@@ -253,7 +253,7 @@ class FsWatch final : public FileOperation {
       if (event.wd != root_) return {};  // its parent tells
       add(FsEventKind::removed, request_.path, is_directory_ ? protocol::FileType::directory : protocol::FileType::regular);
       flush();
-      return Error(ErrorCode::not_found, "what was watched is gone").with_operation(std::string(kOperation));
+      return Error(ErrorCode::not_found, "what was watched is gone").with_operation(std::string(kFsWatch));
     }
     if (event.mask & IN_MOVED_FROM) {
       moving_ = Move{event.cookie, event.wd, std::string(name), directory};

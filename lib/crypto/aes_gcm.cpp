@@ -4,12 +4,10 @@
 
 #include "crypto/aes_gcm_vector.hpp"
 #include "crypto/secret.hpp"
+#include "crypto/raw.hpp"
 
 namespace sandbox::crypto {
 namespace {
-
-auto* raw(std::byte* bytes) noexcept { return reinterpret_cast<unsigned char*>(bytes); }
-auto* raw(const std::byte* bytes) noexcept { return reinterpret_cast<const unsigned char*>(bytes); }
 
 using SodiumState = crypto_aead_aes256gcm_state;
 static_assert(sizeof(SodiumState) <= sizeof GcmKey::state && alignof(SodiumState) <= alignof(GcmKey));

@@ -6,6 +6,7 @@
 
 #include "core/text.hpp"
 #include "crypto/key_pair.hpp"
+#include "crypto/raw.hpp"
 
 namespace sandbox {
 namespace {
@@ -65,13 +66,6 @@ Result<Identity> Identity::from_private_key(ByteView key) {
 Fingerprint Identity::fingerprint() const { return crypto::fingerprint_of(pair_->public_key()); }
 
 namespace crypto {
-namespace {
-
-auto* raw(std::byte* bytes) noexcept { return reinterpret_cast<unsigned char*>(bytes); }
-auto* raw(const std::byte* bytes) noexcept { return reinterpret_cast<const unsigned char*>(bytes); }
-
-}  // namespace
-
 Result<KeyPair> KeyPair::generate() {
   SANDBOX_TRY(SecretBytes secret, SecretBytes::zeroed(kKeySize));
   SANDBOX_CHECK(fill_random(secret.bytes()));

@@ -10,6 +10,7 @@
 #include "crypto/aes_gcm.hpp"
 #include "crypto/key_pair.hpp"
 #include "crypto/secret.hpp"
+#include "crypto/raw.hpp"
 
 namespace sandbox::crypto {
 namespace {
@@ -22,9 +23,6 @@ constexpr std::size_t kMaxContext = 1024;
 enum class RecordType : std::uint8_t { client_hello = 1, agent_hello = 2, client_confirm = 3, data = 4, close = 5 };
 
 using Hash = std::array<std::byte, 32>;
-
-auto* raw(std::byte* bytes) noexcept { return reinterpret_cast<unsigned char*>(bytes); }
-auto* raw(const std::byte* bytes) noexcept { return reinterpret_cast<const unsigned char*>(bytes); }
 
 void put64(std::byte* out, std::uint64_t value) noexcept {
   for (int i = 0; i < 8; ++i) out[i] = static_cast<std::byte>(value >> (8 * i));

@@ -13,7 +13,6 @@
 namespace sandbox::http {
 namespace {
 
-constexpr std::size_t kMaxHead = 64 << 10;
 constexpr std::size_t kPiece = 64 << 10;
 constexpr std::size_t kRefusalBody = 64 << 10;
 constexpr std::size_t kDetailBody = 4 << 10;
@@ -23,9 +22,9 @@ bool idempotent(std::string_view method) noexcept {
   return method == "GET" || method == "HEAD" || method == "PUT" || method == "DELETE" || method == "OPTIONS";
 }
 
-class Stream final : public ResponseStream {
+class Body final : public ResponseStream {
  public:
-  Stream(std::unique_ptr<ClientConnection> connection, Parser parser)
+  Body(std::unique_ptr<ClientConnection> connection, Parser parser)
       : connection_(std::move(connection)), parser_(std::move(parser)) {
     head_.status = parser_.status();
     head_.headers = parser_.headers();
@@ -102,7 +101,7 @@ Result<Response> Client::Impl::exchange(ClientConnection& connection, const Requ
     again = sent == 0;
     return std::move(sending).error();
   }
-  Parser parser(Parser::Kind::response, kMaxHead);
+  Parser parser(Parser::Kind::response, kMaxResponseHead);
   if (auto reading = connection.read_head(parser, request.method == "HEAD", deadline, received); !reading) {
     sending.ignore("the reading error says it");
     again = !received && reading.error().code() == ErrorCode::unavailable && idempotent(request.method);
@@ -171,9 +170,9 @@ Result<std::unique_ptr<ResponseStream>> Client::open_stream(const Request& reque
   std::size_t sent = 0;
   bool received = false;
   SANDBOX_CHECK(connection->send(head, request.body, deadline, sent));
-  Parser parser(Parser::Kind::response, kMaxHead);
+  Parser parser(Parser::Kind::response, kMaxResponseHead);
   SANDBOX_CHECK(connection->read_head(parser, request.method == "HEAD", deadline, received));
-  return std::unique_ptr<ResponseStream>(std::make_unique<Stream>(std::move(connection), std::move(parser)));
+  return std::unique_ptr<ResponseStream>(std::make_unique<Body>(std::move(connection), std::move(parser)));
 }
 
 Result<std::unique_ptr<WebSocketStream>> Client::connect_websocket(const WebSocketRequest& request, core::TimePoint deadline) {
@@ -187,7 +186,7 @@ Result<std::unique_ptr<WebSocketStream>> Client::connect_websocket(const WebSock
   std::size_t sent = 0;
   bool received = false;
   SANDBOX_CHECK(connection->send(head, {}, deadline, sent));
-  Parser parser(Parser::Kind::response, kMaxHead);
+  Parser parser(Parser::Kind::response, kMaxResponseHead);
   SANDBOX_CHECK(connection->read_head(parser, false, deadline, received));
   const Headers& answer = parser.headers();
   if (parser.status() != 101) {

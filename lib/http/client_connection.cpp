@@ -14,9 +14,6 @@
 namespace sandbox::http {
 namespace {
 
-constexpr std::size_t kMaxHead = 64 << 10;
-constexpr std::size_t kReadSize = 64 << 10;
-
 Error too_late(const char* what) {
   return Error(ErrorCode::deadline_exceeded, std::string("the deadline passed while ") + what).with_operation("http.client");
 }
@@ -196,7 +193,7 @@ Result<void> ClientConnection::read_head(Parser& parser, bool head_request, core
     }
     if (step.what == Parser::Step::What::head) {
       if (parser.status() >= 200 || parser.status() == 101) return {};
-      parser = Parser(Parser::Kind::response, kMaxHead);
+      parser = Parser(Parser::Kind::response, kMaxResponseHead);
       if (head_request) parser.expect_no_body();
       continue;
     }

@@ -7,7 +7,6 @@
 namespace sandbox::http {
 namespace {
 
-constexpr std::size_t kReadSize = 64 << 10;
 constexpr std::size_t kSkip = 64 << 10;  ///< an unread body up to this size is skipped for keep-alive
 constexpr auto kLinger = std::chrono::seconds(2);
 /// A body must come at this rate at least, on top of body_timeout: bytes per second.

@@ -8,6 +8,9 @@
 
 namespace sandbox::http {
 
+/// The most that a head may have that somebody answers us, in bytes.
+inline constexpr std::size_t kMaxResponseHead = 64 << 10;
+
 /// An HTTP/1.x message decoded without I/O, head first, then its body in pieces. One message per parser; Beast inside.
 /// What two parsers might read differently (two lengths, length and coding, codings other than chunked) is an error.
 class Parser {

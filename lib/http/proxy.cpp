@@ -7,8 +7,6 @@ namespace sandbox::http {
 namespace {
 
 constexpr std::size_t kHighWater = 1 << 20;  ///< queued bytes at which the other side is not read any more
-constexpr std::size_t kReadSize = 64 << 10;
-constexpr std::size_t kMaxHead = 64 << 10;   ///< of upstream's answer
 
 bool hop_by_hop(const Headers& headers, std::string_view name) noexcept {
   for (const std::string_view known : {"Connection", "Proxy-Connection", "Keep-Alive", "Transfer-Encoding", "TE", "Trailer",
@@ -102,7 +100,7 @@ class Proxy final : public Carrier {
         client_(std::move(client)),
         serial_(serial),
         options_(std::move(options)),
-        parser_(Parser::Kind::response, kMaxHead) {}
+        parser_(Parser::Kind::response, kMaxResponseHead) {}
 
   void begin(const RequestHead& head);
   void on_tick(core::TimePoint now) override;
@@ -249,7 +247,7 @@ void Proxy::parse(std::string_view input) {
           return upgrade_ ? become_relays(input) : fail();
         }
         if (parser_.status() < 200) {  // an interim answer: the real one follows
-          parser_ = Parser(Parser::Kind::response, kMaxHead);
+          parser_ = Parser(Parser::Kind::response, kMaxResponseHead);
           if (is_head_) parser_.expect_no_body();
           continue;
         }

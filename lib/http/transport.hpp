@@ -16,6 +16,9 @@ struct ssl_st;
 
 namespace sandbox::http {
 
+/// What one read of a head or of a relayed body asks for, in bytes.
+inline constexpr std::size_t kReadSize = 64 << 10;
+
 /// TLS settings shared by connections: certificates and keys on one side, trust on the other. Copies share.
 class TlsContext {
  public:

@@ -19,6 +19,7 @@
 
 #include "core/text.hpp"
 #include "core/unique_fd.hpp"
+#include "image/unpack.hpp"
 #include "os/beneath.hpp"
 
 namespace sandbox::image {
@@ -27,9 +28,7 @@ namespace {
 using core::UniqueFd;
 
 constexpr std::size_t kBlock = 512;
-constexpr std::size_t kMaxDepth = 256;
 constexpr off_t kMaxFile = off_t{1} << 40;
-constexpr std::uint32_t kNobody = 65534;
 constexpr std::uint32_t kIds = 65536;
 /// Attributes of one file together; what does not fit is left out. ext4 keeps no more than a block of them.
 constexpr std::size_t kMaxAttributes = 64 << 10;

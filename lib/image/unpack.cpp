@@ -21,8 +21,6 @@
 namespace sandbox::image {
 namespace {
 
-constexpr std::uint32_t kNobody = 65534;
-constexpr std::size_t kMaxDepth = 256;  ///< path components
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr std::string_view kOpaque = ".wh..wh..opq";
 

@@ -12,6 +12,10 @@
 
 namespace sandbox::image {
 
+/// Of archives, read and written: path components of a name, and whose the files of ids above 65535 are.
+inline constexpr std::size_t kMaxDepth = 256;
+inline constexpr std::uint32_t kNobody = 65534;
+
 /// Fills `buffer` and returns how much; 0 is the end.
 using Source = std::function<Result<std::size_t>(std::span<std::byte> buffer)>;
 

@@ -11,14 +11,14 @@
 namespace sandbox::os::beneath {
 namespace {
 
-constexpr const char* kOperation = "file.open";
+constexpr const char* kOpen = "file.open";
 
 Error failure(int number, const char* operation, std::string_view path) {
   return Error::from_errno(number, operation, path);
 }
 
 Result<core::UniqueFd> open_resolved(int directory, std::string_view path, int flags, std::uint64_t resolve, mode_t mode) {
-  if (path.find('\0') != path.npos) return failure(EINVAL, kOperation, path);
+  if (path.find('\0') != path.npos) return failure(EINVAL, kOpen, path);
   const std::string text(path.empty() ? std::string_view(".") : path);
   open_how how{};
   how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
@@ -29,7 +29,7 @@ Result<core::UniqueFd> open_resolved(int directory, std::string_view path, int f
     if (fd >= 0) return core::UniqueFd(fd);
     // EAGAIN: a rename elsewhere raced with ".." handling (openat2(2)); EINTR: a slow file system.
     if ((fd == -EAGAIN || fd == -EINTR) && attempt < 64) continue;
-    return failure(-fd, kOperation, path);
+    return failure(-fd, kOpen, path);
   }
 }
 
@@ -60,9 +60,9 @@ Result<Parent> open_parent(int directory, std::string_view path) {
   const std::size_t slash = path.rfind('/');
   const std::string_view name = slash == path.npos ? path : path.substr(slash + 1);
   if (name.empty() || name == "." || name == ".." || name.find('\0') != name.npos)
-    return failure(EINVAL, kOperation, path);
+    return failure(EINVAL, kOpen, path);
   const std::string_view parent = slash == path.npos ? std::string_view(".") : path.substr(0, slash);
-  if (slash == 0) return failure(EXDEV, kOperation, path);
+  if (slash == 0) return failure(EXDEV, kOpen, path);
   SANDBOX_TRY(auto fd, open(directory, parent, O_PATH | O_DIRECTORY));
   return Parent{std::move(fd), std::string(name)};
 }

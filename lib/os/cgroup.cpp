@@ -15,7 +15,7 @@
 namespace sandbox::os {
 namespace {
 
-constexpr const char* kOperation = "native.cgroup";
+constexpr const char* kCgroup = "native.cgroup";
 constexpr std::size_t kMaxFile = 1 << 20;
 
 struct Named {
@@ -339,14 +339,14 @@ Result<CgroupSet> CgroupTree::make() {
   set.tree_ = this;
   for (const Place& place : hierarchies_) {
     if (::mkdirat(place.directory.get(), set.name_.c_str(), 0755) != 0)
-      return Error::from_errno(errno, kOperation, "mkdir");  // `set` removes what there is
+      return Error::from_errno(errno, kCgroup, "mkdir");  // `set` removes what there is
     if (place.v2) {
       set.v2_directory_ = core::UniqueFd(
           ::openat(place.directory.get(), set.name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-      if (!set.v2_directory_) return Error::from_errno(errno, kOperation, "open");
+      if (!set.v2_directory_) return Error::from_errno(errno, kCgroup, "open");
     } else {
       core::UniqueFd join(::openat(place.directory.get(), (set.name_ + "/tasks").c_str(), O_WRONLY | O_CLOEXEC));
-      if (!join) return Error::from_errno(errno, kOperation, "tasks");
+      if (!join) return Error::from_errno(errno, kCgroup, "tasks");
       set.joins_.push_back(std::move(join));
     }
   }
@@ -384,7 +384,7 @@ std::vector<core::UniqueFd> CgroupSet::take_joins() {
 Result<void> CgroupSet::limit(const CgroupLimits& limits) {
   auto put = [&](const CgroupTree::Place& place, const char* file, const std::string& value) -> Result<void> {
     const int error = write_file(place.directory.get(), (name_ + "/" + file).c_str(), value);
-    if (error != 0) return Error::from_errno(error, kOperation, file);
+    if (error != 0) return Error::from_errno(error, kCgroup, file);
     return {};
   };
   if (const auto* place = tree_->place_of(Controller::memory); place && limits.memory) {
@@ -446,11 +446,11 @@ CgroupStats CgroupSet::stats() const {
 
 Result<void> CgroupSet::set_frozen(bool frozen) {
   const auto* place = tree_->place_of(Controller::freezer);
-  if (!place) return Error(ErrorCode::failed_precondition, "this host has no freezer for us: " + tree_->reason(Controller::freezer)).with_operation(kOperation);
+  if (!place) return Error(ErrorCode::failed_precondition, "this host has no freezer for us: " + tree_->reason(Controller::freezer)).with_operation(kCgroup);
   const std::string file = name_ + (place->v2 ? "/cgroup.freeze" : "/freezer.state");
   const std::string_view word = place->v2 ? (frozen ? "1" : "0") : (frozen ? "FROZEN" : "THAWED");
   if (const int error = write_file(place->directory.get(), file.c_str(), word); error != 0)
-    return Error::from_errno(error, kOperation, file);
+    return Error::from_errno(error, kCgroup, file);
   // Freezing is done when every task has reached a stop; the kernel raises POLLPRI on cgroup.events when that changes.
   core::UniqueFd events;
   if (place->v2)
@@ -469,7 +469,7 @@ Result<void> CgroupSet::set_frozen(bool frozen) {
     }
   }
   return Error(ErrorCode::deadline_exceeded, frozen ? "processes did not stop within 200 ms" : "processes did not continue within 200 ms")
-      .with_operation(kOperation);
+      .with_operation(kCgroup);
 }
 
 void CgroupSet::kill() noexcept {
@@ -486,7 +486,7 @@ Result<void> CgroupSet::remove() {
   int failed = 0;
   for (const auto& place : tree_->hierarchies_)
     if (::unlinkat(place.directory.get(), name_.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) failed = errno;
-  if (failed != 0) return Error::from_errno(failed, kOperation, "rmdir").with_retry(Retry::after_backoff);
+  if (failed != 0) return Error::from_errno(failed, kCgroup, "rmdir").with_retry(Retry::after_backoff);
   tree_ = nullptr;
   return {};
 }

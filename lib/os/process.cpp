@@ -13,7 +13,7 @@
 
 namespace sandbox::os {
 namespace {
-constexpr const char* kOperation = "os.spawn";
+constexpr const char* kSpawn = "os.spawn";
 }
 
 Result<PidfdProcess> PidfdProcess::spawn(int program, const std::vector<std::string>& argv, std::span<const int> passed) {
@@ -34,10 +34,10 @@ Result<PidfdProcess> PidfdProcess::spawn(int program, const std::vector<std::str
   std::vector<core::UniqueFd> high;
   for (const int fd : passed) {
     high.emplace_back(::fcntl(fd, F_DUPFD_CLOEXEC, 3 + count + 1));
-    if (!high.back()) return Error::from_errno(errno, kOperation);
+    if (!high.back()) return Error::from_errno(errno, kSpawn);
   }
   core::UniqueFd image(::fcntl(program, F_DUPFD_CLOEXEC, 3 + count + 1));
-  if (!image) return Error::from_errno(errno, kOperation);
+  if (!image) return Error::from_errno(errno, kSpawn);
   for (int i = 0; i < count; ++i) ::posix_spawn_file_actions_adddup2(&actions, high[static_cast<std::size_t>(i)].get(), 3 + i);
 
   std::vector<char*> pointers;
@@ -49,13 +49,13 @@ Result<PidfdProcess> PidfdProcess::spawn(int program, const std::vector<std::str
   const int error = ::posix_spawn(&pid, path.c_str(), &actions, &attributes, pointers.data(), environment);
   ::posix_spawn_file_actions_destroy(&actions);
   ::posix_spawnattr_destroy(&attributes);
-  if (error != 0) return Error::from_errno(error, kOperation, argv.empty() ? std::string() : argv.front());
+  if (error != 0) return Error::from_errno(error, kSpawn, argv.empty() ? std::string() : argv.front());
   // Nobody else reaps our child, so its number cannot have passed to another process.
   const int pidfd = pidfd_open(pid);
   if (pidfd < 0) {
     ::kill(pid, SIGKILL);
     ::waitpid(pid, nullptr, 0);
-    return Error::from_errno(-pidfd, kOperation, "pidfd_open");
+    return Error::from_errno(-pidfd, kSpawn, "pidfd_open");
   }
   return PidfdProcess(pid, core::UniqueFd(pidfd));
 }

@@ -190,13 +190,6 @@ constexpr std::uint64_t kMaxGrowth = 1024u << 20;
 constexpr std::uint64_t kMaxGrowth = 64u << 20;
 #endif
 
-std::uint64_t own_memory() {
-  std::ifstream file("/proc/self/statm");
-  std::uint64_t size = 0, resident = 0;
-  file >> size >> resident;
-  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
 }  // namespace
 
 void check_garbage(Stage& stage, CheckResult& result) {

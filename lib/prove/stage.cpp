@@ -215,4 +215,11 @@ std::string Stage::new_directory(const std::string& name) {
   return path;
 }
 
+std::uint64_t own_memory() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t size = 0, resident = 0;
+  file >> size >> resident;
+  return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
 }  // namespace sandbox::prove

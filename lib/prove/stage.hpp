@@ -79,4 +79,7 @@ class Stage {
 /// Lines "ID <tab> verdict <tab> detail" of the probe.
 Answers parse_answers(std::string_view text);
 
+/// Bytes of memory that this process has in use.
+std::uint64_t own_memory();
+
 }  // namespace sandbox::prove

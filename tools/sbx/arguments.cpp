@@ -5,6 +5,8 @@
 #include <cmath>
 #include <optional>
 
+#include "text.hpp"
+
 namespace sbx {
 
 using sandbox::Error;
@@ -12,8 +14,6 @@ using sandbox::ErrorCode;
 using sandbox::Result;
 
 namespace {
-
-Error invalid(std::string message) { return Error(ErrorCode::invalid_argument, std::move(message)); }
 
 Result<void> assign(const Option& option, const std::string& shown, const std::string& value) {
   if (option.completes == Completes::words && std::ranges::find(option.words, value) == option.words.end()) {

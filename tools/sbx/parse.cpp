@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <optional>
 
+#include "text.hpp"
+
 namespace sbx {
 
 using sandbox::ByteCount;
@@ -14,8 +16,6 @@ using sandbox::ErrorCode;
 using sandbox::Result;
 
 namespace {
-
-Error invalid(std::string message) { return Error(ErrorCode::invalid_argument, std::move(message)); }
 
 /// Takes a decimal number (no sign, no exponent) off the front of `text`.
 std::optional<double> take_number(std::string_view& text) {

@@ -7,6 +7,7 @@
 
 #include "program.hpp"
 #include "terminal.hpp"
+#include "text.hpp"
 
 namespace sbx {
 
@@ -15,8 +16,6 @@ using sandbox::ErrorCode;
 using sandbox::Result;
 
 namespace {
-
-Error invalid(std::string text) { return Error(ErrorCode::invalid_argument, std::move(text)); }
 
 Result<sandbox::Command> what_to_run(const RunOptions& options) {
   if (!options.line.empty() && !options.command.empty()) return invalid("-c takes the whole shell line; leave out the command after --");

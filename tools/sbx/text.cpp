@@ -64,6 +64,8 @@ std::string quoted(std::string_view text) {
 
 }  // namespace
 
+sandbox::Error invalid(std::string message) { return {sandbox::ErrorCode::invalid_argument, std::move(message)}; }
+
 bool is_utf8(std::string_view text) noexcept {
   while (!text.empty()) {
     const auto length = sequence_length(text);

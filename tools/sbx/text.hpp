@@ -11,6 +11,9 @@
 /// Text for people and programs.
 namespace sbx {
 
+/// What the user wrote cannot be meant.
+sandbox::Error invalid(std::string message);
+
 bool is_utf8(std::string_view text) noexcept;
 std::string base64(std::string_view bytes);
 

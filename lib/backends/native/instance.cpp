@@ -22,17 +22,11 @@ constexpr auto kPatience = std::chrono::seconds(10);
 /// How long the end of a process whose socket is closed already may take to show.
 constexpr auto kEnding = std::chrono::seconds(1);
 
-int milliseconds_until(TimePoint deadline) {
-  if (deadline == TimePoint::max()) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - core::SteadyClock::now()).count();
-  return static_cast<int>(std::clamp<long>(left, 0, 1 << 30));
-}
-
 /// poll of one descriptor; the events seen, 0 at the deadline.
 short wait_for(int fd, short events, TimePoint deadline) {
   for (;;) {
     pollfd one{fd, events, 0};
-    const int ready = ::poll(&one, 1, milliseconds_until(deadline));
+    const int ready = ::poll(&one, 1, core::poll_timeout(deadline));
     if (ready < 0 && errno == EINTR) continue;
     return ready > 0 ? one.revents : short{0};
   }
@@ -143,7 +137,7 @@ Result<UniqueFd> NativeInstance::connect(std::uint16_t port, TimePoint deadline)
   launch::Port request;
   request.id = id_;
   request.port = port;
-  request.timeout_ms = static_cast<std::uint32_t>(std::max(1, milliseconds_until(std::min(deadline, core::SteadyClock::now() + std::chrono::hours(1)))));
+  request.timeout_ms = static_cast<std::uint32_t>(std::max(1, core::poll_timeout(std::min(deadline, core::SteadyClock::now() + std::chrono::hours(1)))));
   SANDBOX_TRY(auto answer, launcher_->call(launch::Kind::connect, protocol::encode(request), deadline));
   if (answer.fds.size() != 1) return Error(ErrorCode::protocol, "no socket came with the answer").with_operation("native.connect");
   return std::move(answer.fds.front());

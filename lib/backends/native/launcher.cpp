@@ -15,12 +15,6 @@
 namespace sandbox::native {
 namespace {
 
-int milliseconds_until(core::TimePoint deadline) {
-  if (deadline == core::TimePoint::max()) return -1;
-  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - core::SteadyClock::now()).count();
-  return static_cast<int>(std::clamp<long>(left, 0, 1 << 30));
-}
-
 Error too_late() { return Error(ErrorCode::deadline_exceeded, "the launcher did not answer in time").with_operation("native.launcher"); }
 Error gone() { return Error(ErrorCode::unavailable, "the launcher has ended").with_operation("native.launcher"); }
 
@@ -66,7 +60,7 @@ Result<void> Launcher::send(const std::string& packet, std::span<const int> fds,
   // MSG_DONTWAIT by hand: the socket blocks, so look first. Packets of ours are small beside its buffer.
   for (;;) {
     pollfd room{socket_.get(), POLLOUT, 0};
-    const int ready = ::poll(&room, 1, milliseconds_until(deadline));
+    const int ready = ::poll(&room, 1, core::poll_timeout(deadline));
     if (ready < 0 && errno == EINTR) continue;
     if (ready == 0) return too_late();
     if (room.revents & (POLLHUP | POLLERR)) return gone();
@@ -127,7 +121,7 @@ Result<void> Launcher::read_one(std::unique_lock<std::mutex>& lock, core::TimePo
   pollfd news{socket_.get(), POLLIN, 0};
   int ready;
   do {
-    ready = ::poll(&news, 1, milliseconds_until(deadline));
+    ready = ::poll(&news, 1, core::poll_timeout(deadline));
   } while (ready < 0 && errno == EINTR);
   if (ready > 0) packet = os::receive_packet(socket_.get(), std::span(buffer_.get(), launch::kMaxMessage), MSG_DONTWAIT);
   lock.lock();
@@ -210,7 +204,7 @@ void Launcher::close(core::TimePoint deadline) {
   }
   // Not our child: whoever is its parent now reaps it, and its end is all there is to see.
   pollfd end{taken_over.get(), POLLIN, 0};
-  while (::poll(&end, 1, milliseconds_until(deadline)) < 0 && errno == EINTR) {
+  while (::poll(&end, 1, core::poll_timeout(deadline)) < 0 && errno == EINTR) {
   }
   if (!(end.revents & POLLIN)) os::pidfd_send_signal(taken_over.get(), SIGKILL);
 }

@@ -8,7 +8,7 @@ namespace sandbox::agent::testing {
 namespace {
 
 using protocol::FsEvent;
-using Kind = protocol::FsEventKind;
+using EventKind = protocol::FsEventKind;
 using protocol::FileType;
 
 class AgentWatch : public AgentFs {
@@ -19,13 +19,13 @@ class AgentWatch : public AgentFs {
     if (!call->end) {
       const auto events = call->events();
       EXPECT_EQ(events.size(), 1u);
-      EXPECT_EQ(events[0].kind, Kind::ready);
+      EXPECT_EQ(events[0].kind, EventKind::ready);
     }
     call->messages.clear();
     return call;
   }
   /// Waits for an event that fits.
-  FsEvent expect(Call& call, Kind kind, const std::string& path) {
+  FsEvent expect(Call& call, EventKind kind, const std::string& path) {
     FsEvent found;
     EXPECT_TRUE(agent.wait_until([&] {
       for (auto& event : call.events()) {
@@ -38,7 +38,7 @@ class AgentWatch : public AgentFs {
     }, nullptr, std::chrono::seconds(20))) << "kind " << int(kind) << " of " << path;
     return found;
   }
-  static long count(Call& call, Kind kind, const std::string& path) {
+  static long count(Call& call, EventKind kind, const std::string& path) {
     const auto events = call.events();
     return std::count_if(events.begin(), events.end(), [&](const FsEvent& e) { return e.kind == kind && e.path == path; });
   }
@@ -47,16 +47,16 @@ class AgentWatch : public AgentFs {
 TEST_F(AgentWatch, TellsWhatHappensToFiles) {
   auto call = watch(dir.path());
   spit(dir / "f", "x");
-  expect(*call, Kind::created, dir / "f");
-  expect(*call, Kind::modified, dir / "f");
+  expect(*call, EventKind::created, dir / "f");
+  expect(*call, EventKind::modified, dir / "f");
   ::chmod((dir / "f").c_str(), 0600);
-  expect(*call, Kind::attributes, dir / "f");
+  expect(*call, EventKind::attributes, dir / "f");
   fs::rename(dir / "f", dir / "g\n\xff");
-  EXPECT_EQ(expect(*call, Kind::renamed, dir / "g\n\xff").old_path, dir / "f");
+  EXPECT_EQ(expect(*call, EventKind::renamed, dir / "g\n\xff").old_path, dir / "f");
   fs::remove(dir / "g\n\xff");
-  expect(*call, Kind::removed, dir / "g\n\xff");
+  expect(*call, EventKind::removed, dir / "g\n\xff");
   fs::create_directory(dir / "d");
-  EXPECT_EQ(expect(*call, Kind::created, dir / "d").type, FileType::directory);
+  EXPECT_EQ(expect(*call, EventKind::created, dir / "d").type, FileType::directory);
   agent.client().cancel(call->stream);
   agent.wait(*call);
   EXPECT_EQ(call->code(), ErrorCode::cancelled);
@@ -72,14 +72,14 @@ TEST_F(AgentWatch, SeesEverythingInNewDirectoriesOnce) {
     for (int i = 20; i < 40; ++i) spit(base + "/a/b/f" + std::to_string(i), "");
   }
   spit(dir / "last", "");
-  expect(*call, Kind::created, dir / "last");
+  expect(*call, EventKind::created, dir / "last");
   for (int round = 0; round < 20; ++round) {
     const auto base = dir / ("r" + std::to_string(round));
     for (int i = 0; i < 40; ++i) {
       const auto path = base + "/a/b/f" + std::to_string(i);
-      expect(*call, Kind::created, path);
+      expect(*call, EventKind::created, path);
       if (HasFailure()) return;
-      EXPECT_EQ(count(*call, Kind::created, path), 1) << path;
+      EXPECT_EQ(count(*call, EventKind::created, path), 1) << path;
     }
   }
 }
@@ -89,17 +89,17 @@ TEST_F(AgentWatch, FollowsRenamedAndMovedDirectories) {
   fs::create_directories(dir / "away");
   auto call = watch(dir / "in");
   fs::rename(dir / "in/a", dir / "in/z");
-  EXPECT_EQ(expect(*call, Kind::renamed, dir / "in/z").old_path, dir / "in/a");
+  EXPECT_EQ(expect(*call, EventKind::renamed, dir / "in/z").old_path, dir / "in/a");
   spit(dir / "in/z/b/f", "");
-  expect(*call, Kind::created, dir / "in/z/b/f");
+  expect(*call, EventKind::created, dir / "in/z/b/f");
   fs::rename(dir / "in/z", dir / "away/z");
-  expect(*call, Kind::removed, dir / "in/z");
+  expect(*call, EventKind::removed, dir / "in/z");
   spit(dir / "away/z/b/unseen", "");
   fs::rename(dir / "away/z", dir / "in/back");
-  expect(*call, Kind::created, dir / "in/back");
-  expect(*call, Kind::created, dir / "in/back/b/f");
+  expect(*call, EventKind::created, dir / "in/back");
+  expect(*call, EventKind::created, dir / "in/back/b/f");
   spit(dir / "in/back/b/new", "");
-  expect(*call, Kind::created, dir / "in/back/b/new");
+  expect(*call, EventKind::created, dir / "in/back/b/new");
   for (const auto& event : call->events()) EXPECT_EQ(event.path.find("away"), std::string::npos) << event.path;
 }
 
@@ -124,7 +124,7 @@ TEST_F(AgentWatch, ShowsAWrittenFileUnderItsOwnNameOnly) {
   ASSERT_EQ(::truncate((dir / "g").c_str(), 100'000), 0);
   ASSERT_TRUE(agent.run(Method::fs_copy, protocol::FsPairRequest{dir / "g", dir / "copy"})->ok());
   ASSERT_TRUE(agent.run(Method::fs_chmod, protocol::FsChmodRequest{dir / "copy", 0600})->ok());
-  expect(*call, Kind::attributes, dir / "copy");
+  expect(*call, EventKind::attributes, dir / "copy");
   EXPECT_EQ(told(*call, dir.path()), "modified f, created g, modified g, created copy, attributes copy");
 }
 
@@ -132,7 +132,7 @@ TEST_F(AgentWatch, FilesWithNamesLikeUnnamedOnesAreShown) {
   auto call = watch(dir.path());
   spit(dir / "#12", "x");
   ::chmod((dir / "#12").c_str(), 0600);
-  expect(*call, Kind::attributes, dir / "#12");
+  expect(*call, EventKind::attributes, dir / "#12");
   EXPECT_EQ(told(*call, dir.path()), "created #12, modified #12, attributes #12");
 }
 
@@ -152,7 +152,7 @@ TEST_F(AgentWatch, ShowsTheOwnNameOnlyWhereFilesCannotBeUnnamed) {
   auto exclusive = NewFile::create_named("test", directory.get(), "alone");
   ASSERT_TRUE(exclusive);
   ASSERT_TRUE(exclusive->commit("test", "alone", "alone", 0644, true));
-  expect(*call, Kind::created, dir / "alone");
+  expect(*call, EventKind::created, dir / "alone");
   EXPECT_EQ(told(*call, dir.path()), "created new, modified old, created alone");
   refused->discard();
   EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), {}), 3) << "a temporary name is left";
@@ -167,16 +167,16 @@ TEST_F(AgentWatch, ShowsNothingOfATreeThatIsBeingRemoved) {
   auto all = watch(dir.path());
   auto top = watch(dir / "tree", false);
   ASSERT_TRUE(agent.run(Method::fs_remove, protocol::FsRemoveRequest{dir / "tree", true})->ok());
-  expect(*all, Kind::removed, dir / "tree");
+  expect(*all, EventKind::removed, dir / "tree");
   agent.wait(*top);
   for (auto* call : {all.get(), top.get()}) {
     for (const auto& event : call->events()) {
       EXPECT_EQ(event.path.find(".sbx-"), std::string::npos) << event.path;
       EXPECT_EQ(event.old_path.find(".sbx-"), std::string::npos) << event.old_path;
-      EXPECT_EQ(event.kind, Kind::removed) << event.path;
+      EXPECT_EQ(event.kind, EventKind::removed) << event.path;
     }
   }
-  EXPECT_EQ(count(*all, Kind::removed, path), 0) << "its way up was moved: it is gone with that";
+  EXPECT_EQ(count(*all, EventKind::removed, path), 0) << "its way up was moved: it is gone with that";
 }
 
 TEST_F(AgentWatch, NotRecursiveStaysInOneDirectory) {
@@ -186,7 +186,7 @@ TEST_F(AgentWatch, NotRecursiveStaysInOneDirectory) {
   fs::create_directory(dir / "new");
   spit(dir / "new/unseen", "");
   spit(dir / "seen", "");
-  expect(*call, Kind::created, dir / "seen");
+  expect(*call, EventKind::created, dir / "seen");
   for (const auto& event : call->events()) EXPECT_EQ(event.path.find("unseen"), std::string::npos) << event.path;
 }
 
@@ -202,20 +202,20 @@ TEST_F(AgentWatch, OverflowIsReported) {
     const core::UniqueFd made(::open(path.c_str(), O_CREAT | O_WRONLY, 0600));
     ::unlink(path.c_str());
   }
-  expect(*call, Kind::overflow, dir.path());
+  expect(*call, EventKind::overflow, dir.path());
   spit(dir / "after", "");
-  expect(*call, Kind::created, dir / "after");
+  expect(*call, EventKind::created, dir / "after");
 }
 
 TEST_F(AgentWatch, WatchesASingleFileAndEndsWithIt) {
   spit(dir / "f", "");
   auto call = watch(dir / "f");
   spit(dir / "f", "x");
-  expect(*call, Kind::modified, dir / "f");
+  expect(*call, EventKind::modified, dir / "f");
   fs::remove(dir / "f");
   agent.wait(*call);
   EXPECT_EQ(call->code(), ErrorCode::not_found);
-  EXPECT_EQ(count(*call, Kind::removed, dir / "f"), 1);
+  EXPECT_EQ(count(*call, EventKind::removed, dir / "f"), 1);
   EXPECT_EQ(watch(dir / "none")->code(), ErrorCode::not_found);
 }
 
@@ -229,7 +229,7 @@ TEST_F(AgentWatch, AReaderThatStopsIsNotPiledUpFor) {
   spit(dir / "last", "");
   EXPECT_TRUE(agent.wait_until([&] {
     const auto events = call->events();
-    return std::any_of(events.begin(), events.end(), [&](const FsEvent& e) { return e.kind == Kind::overflow || e.path == dir / "last"; });
+    return std::any_of(events.begin(), events.end(), [&](const FsEvent& e) { return e.kind == EventKind::overflow || e.path == dir / "last"; });
   }));
 }
 

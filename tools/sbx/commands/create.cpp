@@ -15,7 +15,7 @@ using sandbox::Result;
 
 namespace {
 
-struct Values {
+struct CreateValues {
   std::string profile, from_template, memory, storage, ttl;
   double cpu = 0;
   std::vector<std::string> labels;
@@ -24,7 +24,7 @@ struct Values {
 /// How long a sandbox made by hand waits for the next command when nothing was asked for.
 constexpr std::chrono::seconds kTtl = std::chrono::hours(1);
 
-Result<sandbox::CreateRequest> make_request(const Values& values) {
+Result<sandbox::CreateRequest> make_request(const CreateValues& values) {
   sandbox::CreateRequest request;
   request.ttl(kTtl);
   if (!values.profile.empty()) request.profile(values.profile);
@@ -80,7 +80,7 @@ Result<int> make(Daemon& daemon, const sandbox::CreateRequest& request, const Co
 }  // namespace
 
 Command create() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<CreateValues>();
   Command command;
   command.path = "create";
   command.help = "Make a sandbox and print its id";

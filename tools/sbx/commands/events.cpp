@@ -20,13 +20,13 @@ using sandbox::Result;
 
 namespace {
 
-struct Values {
+struct EventsValues {
   std::string since, sandbox;
   bool past_only = false;
 };
 
 /// False when nobody reads any more.
-bool show(const sandbox::ServiceEvent& event, const Values& values, const Common& common) {
+bool show(const sandbox::ServiceEvent& event, const EventsValues& values, const Common& common) {
   if (!values.sandbox.empty() && event.sandbox_id != values.sandbox) return true;
   if (common.json) return print(to_json(event).str() + "\n");
   std::string line =
@@ -36,7 +36,7 @@ bool show(const sandbox::ServiceEvent& event, const Values& values, const Common
   return print(line + "\n");
 }
 
-Result<int> follow(Daemon& daemon, const Values& values, std::optional<std::uint64_t> after, const Common& common) {
+Result<int> follow(Daemon& daemon, const EventsValues& values, std::optional<std::uint64_t> after, const Common& common) {
   SANDBOX_TRY(auto stream, daemon.client.events(after));
   std::atomic<int> interrupted{0};
   SANDBOX_TRY(const auto signals, Signals::start([&](int signal) {
@@ -60,7 +60,7 @@ Result<int> follow(Daemon& daemon, const Values& values, std::optional<std::uint
   }
 }
 
-Result<int> past(Daemon& daemon, const Values& values, std::uint64_t after, const Common& common) {
+Result<int> past(Daemon& daemon, const EventsValues& values, std::uint64_t after, const Common& common) {
   SANDBOX_TRY(auto history, daemon.client.history(after));
   if (!history.complete && !common.quiet) note(common.command, "older events were dropped already");
   // Page by page up to the newest there was at the start.
@@ -79,7 +79,7 @@ Result<int> past(Daemon& daemon, const Values& values, std::uint64_t after, cons
 }  // namespace
 
 Command events() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<EventsValues>();
   Command command;
   command.path = "events";
   command.help = "Show what happens in the daemon, as it happens";

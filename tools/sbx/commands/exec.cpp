@@ -21,7 +21,7 @@ using sandbox::Result;
 
 namespace {
 
-struct Values {
+struct ExecValues {
   std::string id;
   std::vector<std::string> words;
   bool separated = false;
@@ -31,7 +31,7 @@ struct Values {
   bool terminal = false;
 };
 
-Result<sandbox::Command> make_command(const Values& values, const Common& common) {
+Result<sandbox::Command> make_command(const ExecValues& values, const Common& common) {
   sandbox::Command command("");
   if (values.words.empty()) {
     if (!values.terminal) {
@@ -81,7 +81,7 @@ int start_failed(const Common& common, const Error& error) {
   return code;
 }
 
-Result<int> run_inside(Daemon& daemon, const Values& values, sandbox::Command command, const Common& common) {
+Result<int> run_inside(Daemon& daemon, const ExecValues& values, sandbox::Command command, const Common& common) {
   Control control(values.terminal);
   SANDBOX_TRY(const auto signals, Signals::start([&](int signal) { control.on_signal(signal); }));
   // By itself, so that "no such sandbox" is not taken for "no such program".
@@ -104,13 +104,13 @@ Result<int> run_inside(Daemon& daemon, const Values& values, sandbox::Command co
   return seen.broken_pipe ? 128 + SIGPIPE : seen.status->shell_code();
 }
 
-int run_command(const Common& common, const Values& values) {
+int run_command(const Common& common, const ExecValues& values) {
   auto command = make_command(values, common);
   if (!command) return fail(common, command.error()), kUsage;
   return with_daemon(common, [&](Daemon& daemon) { return run_inside(daemon, values, *std::move(command), common); });
 }
 
-std::vector<Option> shared_options(Values& values) {
+std::vector<Option> shared_options(ExecValues& values) {
   return {
       {.names = "--env,-e", .into = &values.env, .help = "Set a variable; NAME alone takes its value from here", .value = "NAME=VALUE"},
       {.names = "--workdir,-w", .into = &values.workdir, .help = "Directory to run in (default: the sandbox's)", .value = "DIR"},
@@ -121,7 +121,7 @@ std::vector<Option> shared_options(Values& values) {
 }  // namespace
 
 Command exec() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<ExecValues>();
   Command command;
   command.path = "exec";
   command.help = "Run a command in a sandbox that exists and pass on its output and exit code";
@@ -151,7 +151,7 @@ Command exec() {
 }
 
 Command attach() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<ExecValues>();
   values->terminal = true;
   Command command;
   command.path = "attach";

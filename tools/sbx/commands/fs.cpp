@@ -28,7 +28,7 @@ using sandbox::Result;
 
 namespace {
 
-struct Values {
+struct FsValues {
   std::string id, path, other;
   bool append = false, make_parents = false, long_form = false;
   std::string mode;
@@ -92,7 +92,7 @@ Result<int> ended(const Result<T>& done, bool broken) {
   return 128 + SIGPIPE;
 }
 
-Result<int> read(Daemon& daemon, const Values& values, const Common& common) {
+Result<int> read(Daemon& daemon, const FsValues& values, const Common& common) {
   SANDBOX_TRY(auto box, daemon.client.open(values.id));
   if (common.json) {
     SANDBOX_TRY(const auto bytes, box.fs().read(values.path));
@@ -109,7 +109,7 @@ Result<int> read(Daemon& daemon, const Values& values, const Common& common) {
   return ended(done, broken);
 }
 
-Result<int> write(Daemon& daemon, const Values& values, const Common& common) {
+Result<int> write(Daemon& daemon, const FsValues& values, const Common& common) {
   sandbox::WriteOptions options;
   options.append = values.append;
   options.make_parents = values.make_parents;
@@ -159,7 +159,7 @@ void show_list(const std::vector<sandbox::FileInfo>& list, bool long_form) {
   print(table.str(has_colour(STDOUT_FILENO)));
 }
 
-Result<int> list(Daemon& daemon, const Values& values, const Common& common) {
+Result<int> list(Daemon& daemon, const FsValues& values, const Common& common) {
   SANDBOX_TRY(auto box, daemon.client.open(values.id));
   const auto path = values.path.empty() ? std::string("/root") : values.path;
   SANDBOX_TRY(const auto list, box.fs().list(path));
@@ -179,7 +179,7 @@ void tell_skipped(const sandbox::TransferSummary& summary, const Common& common)
   for (const auto& name : summary.skipped) note(common.command, "left out " + name + " (no file, or a link that leads out)");
 }
 
-Result<int> upload_tree(Daemon& daemon, const Values& values, const Common& common) {
+Result<int> upload_tree(Daemon& daemon, const FsValues& values, const Common& common) {
   SANDBOX_TRY(auto box, daemon.client.open(values.id));
   SANDBOX_TRY(const auto transfer, Transferring::start(common));
   if (!values.other.empty()) {
@@ -194,7 +194,7 @@ Result<int> upload_tree(Daemon& daemon, const Values& values, const Common& comm
   return 0;
 }
 
-Result<int> download_tree(Daemon& daemon, const Values& values, const Common& common) {
+Result<int> download_tree(Daemon& daemon, const FsValues& values, const Common& common) {
   SANDBOX_TRY(auto box, daemon.client.open(values.id));
   SANDBOX_TRY(const auto transfer, Transferring::start(common));
   if (!values.other.empty()) {
@@ -218,9 +218,9 @@ Result<int> download_tree(Daemon& daemon, const Values& values, const Common& co
   return ended(summary, broken);
 }
 
-using Work = Result<int> (*)(Daemon&, const Values&, const Common&);
+using Work = Result<int> (*)(Daemon&, const FsValues&, const Common&);
 
-Command make(std::string path, std::string help, const std::shared_ptr<Values>& values, Work work) {
+Command make(std::string path, std::string help, const std::shared_ptr<FsValues>& values, Work work) {
   Command command;
   command.path = std::move(path);
   command.help = std::move(help);
@@ -236,14 +236,14 @@ Command make(std::string path, std::string help, const std::shared_ptr<Values>& 
   return command;
 }
 
-Option path_option(Values& values, bool required = true) {
+Option path_option(FsValues& values, bool required = true) {
   return {.names = "PATH", .into = &values.path, .help = "Absolute path inside", .required = required};
 }
 
 }  // namespace
 
 Command fs_read() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<FsValues>();
   auto command = make("fs read", "Write a file of the sandbox to standard output", values, read);
   command.examples = "Examples:\n  sbx fs read sbx-247bf1d3 /root/out.txt\n";
   command.options.push_back(path_option(*values));
@@ -251,7 +251,7 @@ Command fs_read() {
 }
 
 Command fs_write() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<FsValues>();
   auto command = make("fs write", "Make a file in the sandbox from standard input", values, write);
   command.examples =
       "Examples:\n  echo hello | sbx fs write sbx-247bf1d3 /root/hello.txt\n  sbx fs write -p --mode 755 sbx-247bf1d3 /root/bin/tool < "
@@ -265,7 +265,7 @@ Command fs_write() {
 }
 
 Command fs_ls() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<FsValues>();
   auto command = make("fs ls", "List a directory of the sandbox", values, list);
   command.examples = "Examples:\n  sbx fs ls sbx-247bf1d3 /root\n  sbx fs ls -l sbx-247bf1d3 /tmp\n";
   auto path = path_option(*values, false);
@@ -276,7 +276,7 @@ Command fs_ls() {
 }
 
 Command fs_upload() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<FsValues>();
   auto command = make("fs upload", "Copy a file or directory in, or unpack a tar from standard input", values, upload_tree);
   command.examples = "Examples:\n"
                      "  sbx fs upload sbx-247bf1d3 ./src /root/src            a directory; also single files\n"
@@ -292,7 +292,7 @@ Command fs_upload() {
 }
 
 Command fs_download() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<FsValues>();
   auto command = make("fs download", "Copy a file or directory out, or write it as a tar to standard output", values, download_tree);
   command.examples = "Examples:\n"
                      "  sbx fs download sbx-247bf1d3 /root/out ./out\n"

@@ -13,7 +13,7 @@ using sandbox::Result;
 
 namespace {
 
-struct Values {
+struct LsValues {
   std::vector<std::string> labels;
   bool wide = false;
 };
@@ -37,7 +37,7 @@ void show(const std::vector<sandbox::SandboxInfo>& list, bool wide) {
   print(table.str(has_colour(STDOUT_FILENO)));
 }
 
-Result<int> list_all(Daemon& daemon, const Values& values, const Common& common) {
+Result<int> list_all(Daemon& daemon, const LsValues& values, const Common& common) {
   sandbox::Labels labels;
   for (const auto& text : values.labels) {
     const auto equals = text.find('=');
@@ -65,7 +65,7 @@ Result<int> list_all(Daemon& daemon, const Values& values, const Common& common)
 }  // namespace
 
 Command ls() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<LsValues>();
   Command command;
   command.path = "ls";
   command.help = "List sandboxes";

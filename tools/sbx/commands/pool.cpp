@@ -14,7 +14,7 @@ using sandbox::Result;
 
 namespace {
 
-struct Values {
+struct PoolValues {
   std::string profile;
   std::uint64_t count = 0;
 };
@@ -35,7 +35,7 @@ void ok(const Common& common) {
   else print("ok\n");
 }
 
-Option profile_option(Values& values) {
+Option profile_option(PoolValues& values) {
   return {
       .names = "PROFILE", .into = &values.profile, .help = "A profile of the daemon", .required = true, .completes = Completes::profiles};
 }
@@ -61,7 +61,7 @@ Command pool_status() {
 }
 
 Command pool_resize() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<PoolValues>();
   Command command;
   command.path = "pool resize";
   command.help = "Keep N sandboxes of a profile ready, and wait until they are";
@@ -79,7 +79,7 @@ Command pool_resize() {
 }
 
 Command pool_flush() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<PoolValues>();
   Command command;
   command.path = "pool flush";
   command.help = "Make the ready sandboxes of a profile anew";

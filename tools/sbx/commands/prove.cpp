@@ -23,7 +23,7 @@ namespace {
 
 constexpr int kCouldNotRun = 2;
 
-struct Values {
+struct ProveValues {
   std::string backend = "native", report;
   std::vector<std::string> only;
   bool full = false, list = false, without_sandbox = false;
@@ -55,7 +55,7 @@ void tell_progress(const CheckResult& check) {
   std::fprintf(stderr, "%s  %-26s %6lld ms\n", mark, check.id.c_str(), static_cast<long long>(check.duration.count()));
 }
 
-int prove_host(const Values& values, const Common& common) {
+int prove_host(const ProveValues& values, const Common& common) {
   if (values.list) {
     for (const std::string& id : sandbox::check_ids()) std::printf("%s\n", id.c_str());
     return 0;
@@ -77,7 +77,7 @@ int prove_host(const Values& values, const Common& common) {
 }  // namespace
 
 Command prove() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<ProveValues>();
   Command command;
   command.path = "prove";
   command.help = "Attacks sandboxes of this host from inside and out, and says what held (by this process, not by a daemon)";

@@ -12,12 +12,12 @@ using sandbox::Result;
 
 namespace {
 
-struct Values {
+struct RmValues {
   std::vector<std::string> ids;
   bool all = false;
 };
 
-Result<int> remove_all(Daemon& daemon, const Values& values, const Common& common) {
+Result<int> remove_all(Daemon& daemon, const RmValues& values, const Common& common) {
   auto ids = values.ids;
   if (values.all) {
     SANDBOX_TRY(const auto list, daemon.client.list());
@@ -48,7 +48,7 @@ Result<int> remove_all(Daemon& daemon, const Values& values, const Common& commo
 }  // namespace
 
 Command rm() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<RmValues>();
   Command command;
   command.path = "rm";
   command.help = "Destroy sandboxes and print their ids";

@@ -16,7 +16,7 @@ using sandbox::Result;
 
 namespace {
 
-struct Values {
+struct TplValues {
   std::string id, label;
   std::vector<std::string> ids;
   bool wide = false;
@@ -104,7 +104,7 @@ int told(const Common& common, const Result<int>& done) {
 }  // namespace
 
 Command tpl_save() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<TplValues>();
   Command command;
   command.path = "tpl save";
   command.help = "Save everything writable of a sandbox as a template and print its id";
@@ -130,7 +130,7 @@ Command tpl_save() {
 }
 
 Command tpl_ls() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<TplValues>();
   Command command;
   command.path = "tpl ls";
   command.help = "List templates";
@@ -143,7 +143,7 @@ Command tpl_ls() {
 }
 
 Command tpl_rm() {
-  const auto values = std::make_shared<Values>();
+  const auto values = std::make_shared<TplValues>();
   Command command;
   command.path = "tpl rm";
   command.help = "Remove templates and print their ids";
