@@ -67,16 +67,10 @@ function(sandbox_guest_unity out prefix)
   set(${out} ${units} PARENT_SCOPE)
 endfunction()
 
-# Compiles SOURCES with the guest flags; appends the objects to OUT.
+# Compiles SOURCES with the guest flags; appends the objects to OUT. `generated` of the caller: what must be there first.
 function(sandbox_guest_objects out name)
   set(objects)
-  set(sources ${ARGN})
-  if(SANDBOX_UNITY)
-    sandbox_guest_unity(sources ${guest_dir}/${name}/unity ${sources})
-  endif()
-  set(generated ${ARGN})
-  list(FILTER generated INCLUDE REGEX "^${PROJECT_BINARY_DIR}/")
-  foreach(source IN LISTS sources)
+  foreach(source IN LISTS ARGN)
     get_filename_component(source ${source} ABSOLUTE)
     file(RELATIVE_PATH relative ${PROJECT_SOURCE_DIR} ${source})
     string(REPLACE "/" "_" object ${relative})
@@ -94,7 +88,13 @@ endfunction()
 # sandbox_add_guest_library(NAME n SOURCES … USES …): called by sandbox_add_module(GUEST).
 function(sandbox_add_guest_library)
   cmake_parse_arguments(arg "" "NAME" "SOURCES;USES" ${ARGN})
-  sandbox_guest_objects(objects ${arg_NAME} ${arg_SOURCES})
+  set(sources ${arg_SOURCES})
+  set(generated ${arg_SOURCES})
+  list(FILTER generated INCLUDE REGEX "^${PROJECT_BINARY_DIR}/")
+  if(SANDBOX_UNITY)
+    sandbox_guest_unity(sources ${guest_dir}/${arg_NAME}/unity ${sources})
+  endif()
+  sandbox_guest_objects(objects ${arg_NAME} ${sources})
   set(archive ${guest_dir}/libsandbox_guest_${arg_NAME}.a)
   add_custom_command(OUTPUT ${archive}
     COMMAND ${CMAKE_COMMAND} -E rm -f ${archive}

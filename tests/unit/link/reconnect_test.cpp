@@ -19,7 +19,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-core::TimePoint in(core::Duration time) { return core::SteadyClock::now() + time; }
+
+core::TimePoint after(core::Duration time) { return core::SteadyClock::now() + time; }
 
 /// An agent in a thread whose session outlives its transports, and the dialling end of it.
 class Agent final : public session::SessionHandler {
@@ -122,7 +123,7 @@ class Reconnects : public ::testing::Test {
   std::string echo(Link& on, std::string text) {
     Collector call;
     on.with([&](session::Session& session) { call.open(session, Method::env_get, text); });
-    auto done = on.wait_until([&] { return call.finished; }, in(20s));
+    auto done = on.wait_until([&] { return call.finished; }, after(20s));
     if (!done || !*done) {
       on.with([&](session::Session& session) { session.detach(call.id); });
       return done ? "timeout" : std::string(name(done.error().code()));
@@ -174,7 +175,7 @@ TEST_F(Reconnects, BytesArriveOnceAndInOrderThroughCuts) {
       next = now + 1'000'000;
     }
   });
-  auto done = link->wait_until([&] { return call.finished; }, in(60s));
+  auto done = link->wait_until([&] { return call.finished; }, after(60s));
   cutting.request_stop();
   cutting.join();
   ASSERT_TRUE(done && *done);
@@ -219,7 +220,7 @@ TEST_F(Reconnects, AnAgentThatForgotIsANewSessionAndTheOldCallsAreLost) {
     agent->cut();
     agent = std::make_unique<Agent>("fedcba9876543210");
   }
-  auto done = link->wait_until([&] { return silent.finished; }, in(20s));
+  auto done = link->wait_until([&] { return silent.finished; }, after(20s));
   ASSERT_TRUE(done && *done);
   ASSERT_TRUE(silent.lost);
   EXPECT_EQ(silent.lost->code(), ErrorCode::unavailable);
@@ -240,9 +241,9 @@ TEST_F(Reconnects, AnIdleLinkNoticesALossByItself) {
 
 TEST_F(Reconnects, APingThatWasLostIsSentAgain) {
   auto link = Link::make(how, {}, reactor);
-  ASSERT_TRUE(link->ping(in(20s)));
+  ASSERT_TRUE(link->ping(after(20s)));
   agent->cut();
-  EXPECT_TRUE(link->ping(in(20s)));
+  EXPECT_TRUE(link->ping(after(20s)));
 }
 
 TEST_F(Reconnects, ClosingWhileItIsConnectingEndsEveryWait) {
