@@ -19,7 +19,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-
 core::TimePoint after(core::Duration time) { return core::SteadyClock::now() + time; }
 
 /// An agent in a thread whose session outlives its transports, and the dialling end of it.
