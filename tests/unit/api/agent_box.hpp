@@ -9,10 +9,12 @@
 #include <sys/wait.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
 #include <optional>
 #include <string>
 
@@ -150,5 +152,18 @@ class Boxes : public ::testing::Test {
     if (checked_) ADD_FAILURE() << "succeeded";                            \
     else EXPECT_EQ(checked_.error().code(), wanted) << checked_.error().to_string(); \
   } while (false)
+
+/// `size` bytes that show it when some are lost or change places.
+inline std::string pattern(std::size_t size) {
+  std::string text(size, '\0');
+  for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 131 >> 3);
+  return text;
+}
+
+template <class T>
+T get(std::future<T> future) {
+  EXPECT_EQ(future.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  return future.get();
+}
 
 }  // namespace sandbox::api::test

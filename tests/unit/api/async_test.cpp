@@ -26,12 +26,6 @@ using namespace std::chrono_literals;
 namespace asio = boost::asio;
 using Async = Boxes;
 
-template <class T>
-T get(std::future<T> future) {
-  EXPECT_EQ(future.wait_for(20s), std::future_status::ready);
-  return future.get();
-}
-
 TEST_F(Async, UseFutureGetsAnExecResult) {
   auto result = get(box.process().async_exec("echo hi", asio::use_future));
   ASSERT_TRUE(result) << result.error().to_string();

@@ -13,12 +13,6 @@ namespace {
 using namespace std::chrono_literals;
 using Files = Boxes;
 
-std::string pattern(std::size_t size) {
-  std::string text(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 131 >> 3);
-  return text;
-}
-
 TEST_F(Files, ReadAndWriteAnySize) {
   for (const std::size_t size : {std::size_t{0}, std::size_t{1}, std::size_t{4096}, std::size_t{700001}, std::size_t{5} << 20}) {
     const std::string text = pattern(size);

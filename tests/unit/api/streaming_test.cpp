@@ -15,18 +15,6 @@ using namespace std::chrono_literals;
 using boost::asio::use_future;
 using Streaming = Boxes;
 
-std::string pattern(std::size_t size) {
-  std::string text(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 131 >> 3);
-  return text;
-}
-
-template <class T>
-T get(std::future<T> future) {
-  EXPECT_EQ(future.wait_for(20s), std::future_status::ready);
-  return future.get();
-}
-
 /// Everything `reader` has; the error as text when it fails.
 std::string drain(FileReader& reader) {
   std::string all;
