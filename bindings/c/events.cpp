@@ -33,6 +33,7 @@ bool EventFeed::put(std::string json) {
 }
 
 void EventFeed::end(const Error& why) {
+  why.ignore("told to whoever reads");
   std::unique_lock lock(mutex_);
   if (!over_) {
     over_.emplace(why);

@@ -114,7 +114,7 @@ std::size_t encode_close(std::uint16_t code, std::string_view reason, std::span<
   if (!valid_utf8(reason.substr(0, size))) size = 0;
   out[0] = static_cast<std::byte>(code >> 8);
   out[1] = static_cast<std::byte>(code & 0xff);
-  std::memcpy(out.data() + 2, reason.data(), size);
+  std::ranges::copy(as_bytes(reason.substr(0, size)), out.data() + 2);  // of nothing, too
   return size + 2;
 }
 

@@ -100,6 +100,7 @@ TEST(WebSocketCodec, CutsAReasonAtACharacter) {
   reason += "\xe2\x82\xac";
   EXPECT_EQ(encode_close(1000, reason, out), 124u);
   EXPECT_EQ(encode_close(1000, "\xff", out), 2u);
+  EXPECT_EQ(encode_close(1000, {}, out), 2u);  // copies nothing from nowhere
   EXPECT_EQ(encode_close(close_code::kNoStatus, "x", out), 0u);
 }
 
