@@ -9,6 +9,7 @@
 
 #include "agent/v1/http_text.hpp"
 #include "unit/agent_v1/harness.hpp"
+#include "support/failure.hpp"
 
 namespace sandbox::agent::v1::testing {
 namespace {
@@ -40,7 +41,7 @@ TEST(V1Url, FollowsLocations) {
   EXPECT_EQ(next("/x"), "http://h:81/x");
   EXPECT_EQ(next("x?y"), "http://h:81/a/x?y");
   EXPECT_EQ(next("?z"), "http://h:81/a/b?z");
-  EXPECT_FALSE(follow_url(base, "file:///etc/passwd"));
+  EXPECT_EQ(sandbox::testing::failure(follow_url(base, "file:///etc/passwd")), ErrorCode::invalid_argument);
 }
 
 bool internal(const char* text) {

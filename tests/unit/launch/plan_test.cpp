@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/failure.hpp"
+
 namespace {
 
 using namespace sandbox;
@@ -134,28 +136,28 @@ TEST(Persistence, MessagesSurviveTheWire) {
 
 TEST(Persistence, RefusesWhatIsOutOfBounds) {
   Persist persist;
-  EXPECT_FALSE(validate(persist));  // no path
+  EXPECT_EQ(sandbox::testing::failure(validate(persist)), ErrorCode::invalid_argument);  // no path
   persist.path = "relative";
-  EXPECT_FALSE(validate(persist));
+  EXPECT_EQ(sandbox::testing::failure(validate(persist)), ErrorCode::invalid_argument);
   persist.path = "/run/x.sock";
   EXPECT_TRUE(validate(persist));
   persist.orphan_ms = 0;
-  EXPECT_FALSE(validate(persist));
+  EXPECT_EQ(sandbox::testing::failure(validate(persist)), ErrorCode::invalid_argument);
   persist.orphan_ms = kMaxOrphanMs + 1;
-  EXPECT_FALSE(validate(persist));
+  EXPECT_EQ(sandbox::testing::failure(validate(persist)), ErrorCode::invalid_argument);
 
   Commit commit;
   commit.record = "r";
-  EXPECT_FALSE(validate(commit));  // no sandbox
+  EXPECT_EQ(sandbox::testing::failure(validate(commit)), ErrorCode::invalid_argument);  // no sandbox
   commit.id = 1;
   EXPECT_TRUE(validate(commit));
   commit.record.clear();
-  EXPECT_FALSE(validate(commit));
+  EXPECT_EQ(sandbox::testing::failure(validate(commit)), ErrorCode::invalid_argument);
   commit.record.assign(kMaxRecord, 'x');
   EXPECT_TRUE(validate(commit));
   EXPECT_LT(protocol::encode(commit).size(), kMaxMessage);
   commit.record += 'x';
-  EXPECT_FALSE(validate(commit));
+  EXPECT_EQ(sandbox::testing::failure(validate(commit)), ErrorCode::invalid_argument);
 }
 
 TEST(Persistence, AnotherBuildIsNamed) {

@@ -18,7 +18,9 @@ TEST(RestErrors, KeepTheirCode) {
 TEST(RestErrors, FallBackOnTheStatus) {
   EXPECT_EQ(read_error(404, R"({"error":"sandbox not found"})").code(), ErrorCode::not_found);
   EXPECT_EQ(read_error(404, R"({"error":"sandbox not found"})").message(), "sandbox not found");
-  EXPECT_EQ(read_error(503, R"({"error":"at capacity"})").retry(), Retry::after_backoff);
+  const Error full = read_error(503, R"({"error":"at capacity"})");
+  EXPECT_EQ(full.code(), ErrorCode::unavailable);
+  EXPECT_EQ(full.retry(), Retry::after_backoff);
   EXPECT_EQ(read_error(405, "Method Not Allowed\n").message(), "Method Not Allowed");
   EXPECT_EQ(read_error(502, "<html>whatever").code(), ErrorCode::unavailable);
   EXPECT_EQ(read_error(500, "").message(), "the daemon answered with status 500");

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "rest/rest.hpp"
+#include "support/failure.hpp"
 
 namespace sandbox::rest {
 namespace {
@@ -107,7 +108,7 @@ TEST(RestCreate, RefusesWhatIsNoRequest) {
 
 TEST(RestCreate, RefusesDeepNestingEverywhere) {
   const std::string deep = R"({"x":)" + std::string(100000, '[') + std::string(100000, ']') + "}";
-  EXPECT_FALSE(read_create(deep));
+  EXPECT_EQ(sandbox::testing::failure(read_create(deep)), ErrorCode::invalid_argument);
   EXPECT_TRUE(read_create(R"({"x":[[[[[[[[]]]]]]]]})"));
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "rest/rest.hpp"
+#include "support/failure.hpp"
 
 namespace sandbox::rest {
 namespace {
@@ -44,7 +45,7 @@ TEST(RestSize, ReadsPowersOf1024InAnyCase) {
 
 TEST(RestSize, RefusesEverythingElse) {
   for (const char* text : {"", " ", "m", "-1", "1.5g", "1mb", "1 m", "0x10", "18446744073709551616", "17179869184g", "1x"})
-    EXPECT_FALSE(read_size(text)) << text;
+    EXPECT_EQ(sandbox::testing::failure(read_size(text)), ErrorCode::invalid_argument) << text;
 }
 
 TEST(RestText, KnowsUtf8) {

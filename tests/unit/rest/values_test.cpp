@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "rest/rest.hpp"
+#include "support/failure.hpp"
 
 namespace sandbox::rest {
 namespace {
@@ -37,9 +38,9 @@ TEST(RestValues, SandboxComesBack) {
   EXPECT_EQ(read_sandbox(write(full)).value(), full);
   EXPECT_EQ(read_sandboxes(write(std::vector{full, info()})).value(), (std::vector{full, info()}));
   EXPECT_EQ(write(std::vector<SandboxInfo>()), "[]");
-  EXPECT_FALSE(read_sandbox("{}")) << "no id";
-  EXPECT_FALSE(read_sandbox(R"({"id":"a","state":"dancing"})"));
-  EXPECT_FALSE(read_sandboxes("{}"));
+  EXPECT_EQ(sandbox::testing::failure(read_sandbox("{}")), ErrorCode::invalid_argument) << "no id";
+  EXPECT_EQ(sandbox::testing::failure(read_sandbox(R"({"id":"a","state":"dancing"})")), ErrorCode::invalid_argument);
+  EXPECT_EQ(sandbox::testing::failure(read_sandboxes("{}")), ErrorCode::invalid_argument);
 }
 
 TEST(RestValues, StatsHaveEveryKeyOfTheProtocol) {
@@ -59,8 +60,8 @@ TEST(RestValues, StatsHaveEveryKeyOfTheProtocol) {
   EXPECT_EQ(back.pids, 4u);
   EXPECT_EQ(back.cpu_time, 42ns);
   EXPECT_EQ(std::chrono::round<std::chrono::milliseconds>(back.uptime), 1234570ms);
-  EXPECT_FALSE(read_stats(R"({"uptime_seconds":1e300})"));
-  EXPECT_FALSE(read_stats(R"({"uptime_seconds":-1})"));
+  EXPECT_EQ(sandbox::testing::failure(read_stats(R"({"uptime_seconds":1e300})")), ErrorCode::invalid_argument);
+  EXPECT_EQ(sandbox::testing::failure(read_stats(R"({"uptime_seconds":-1})")), ErrorCode::invalid_argument);
 }
 
 TEST(RestValues, TemplateThatWasNeverUsedSaysYearOne) {
@@ -92,10 +93,10 @@ TEST(RestValues, PortsAndExposeBodies) {
   const ExposedPort port{8080, 10000, "127.0.0.1"};
   EXPECT_EQ(write(port), R"({"port":8080,"host_port":10000,"url":"http://localhost:10000","host_address":"127.0.0.1"})");
   EXPECT_EQ(read_ports(write(std::vector{port})).value().at(0).host_address, "127.0.0.1");
-  EXPECT_FALSE(read_port(R"({"port":65536})"));
+  EXPECT_EQ(sandbox::testing::failure(read_port(R"({"port":65536})")), ErrorCode::invalid_argument);
   EXPECT_EQ(read_expose(R"({"timeout":2.5,"host_port":7})").value().timeout, 2.5);
   EXPECT_EQ(read_expose(write(ExposeBody{std::nullopt, 7})).value().host_port, 7);
-  EXPECT_FALSE(read_expose(R"({"host_port":-7})"));
+  EXPECT_EQ(sandbox::testing::failure(read_expose(R"({"host_port":-7})")), ErrorCode::invalid_argument);
 }
 
 TEST(RestValues, PoolsAndHealth) {

@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "support/failure.hpp"
+
 namespace sandbox::runtime {
 namespace {
 
@@ -37,16 +39,18 @@ TEST(SpecRecord, GarbageIsRefused) {
   EXPECT_EQ(good->id, "sbx-1");
   EXPECT_EQ(good->note, "mine");
   EXPECT_TRUE(decode_spec(good->spec));
-  EXPECT_FALSE(decode_record(""));
-  EXPECT_FALSE(decode_record("\xff\xff\xff"));
+  EXPECT_EQ(sandbox::testing::failure(decode_record("")), ErrorCode::protocol);
+  EXPECT_EQ(sandbox::testing::failure(decode_record("\xff\xff\xff")), ErrorCode::protocol);
   for (std::size_t size = 0; size < record.size(); ++size) {
     const auto cut = decode_record(std::string_view(record).substr(0, size));
     if (cut) {
       EXPECT_NE(encode_record(cut->id, cut->spec, cut->note), record);
+    } else {
+      cut.error().ignore("most cuts are refused");
     }
   }
-  EXPECT_FALSE(decode_record(encode_record("", "x", "")));
-  EXPECT_FALSE(decode_spec("\x08\x63"));  // an image of kind 99
+  EXPECT_EQ(sandbox::testing::failure(decode_record(encode_record("", "x", ""))), ErrorCode::protocol);
+  EXPECT_EQ(sandbox::testing::failure(decode_spec("\x08\x63")), ErrorCode::protocol);  // an image of kind 99
 }
 
 }  // namespace

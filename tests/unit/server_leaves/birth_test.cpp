@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "support/failure.hpp"
+
 namespace sandbox::server {
 namespace {
 
@@ -30,18 +32,20 @@ TEST(Birth, EverythingComesBack) {
 }
 
 TEST(Birth, ARecordOfSomebodyElseIsRefused) {
-  EXPECT_FALSE(decode_birth(""));
-  EXPECT_FALSE(decode_birth("\xff\xff\xff"));
+  EXPECT_EQ(sandbox::testing::failure(decode_birth("")), ErrorCode::protocol);
+  EXPECT_EQ(sandbox::testing::failure(decode_birth("\xff\xff\xff")), ErrorCode::protocol);
   const std::string whole = encode_birth(example());
   for (std::size_t size = 0; size < whole.size(); ++size) {
     const auto cut = decode_birth(std::string_view(whole).substr(0, size));
     if (cut) {
       EXPECT_NE(encode_birth(*cut), whole);
+    } else {
+      cut.error().ignore("most cuts are refused");
     }
   }
-  EXPECT_FALSE(decode_birth(std::string("\x08\x02", 2)));                               // another version
-  EXPECT_FALSE(decode_birth("\x08\x01\x48\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));  // made in the year 586524
-  EXPECT_FALSE(decode_birth("\x08\x01\x40\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));  // a ttl of 2^64 - 1 s
+  EXPECT_EQ(sandbox::testing::failure(decode_birth(std::string("\x08\x02", 2))), ErrorCode::protocol);                               // another version
+  EXPECT_EQ(sandbox::testing::failure(decode_birth("\x08\x01\x48\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")), ErrorCode::protocol);  // made in the year 586524
+  EXPECT_EQ(sandbox::testing::failure(decode_birth("\x08\x01\x40\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")), ErrorCode::protocol);  // a ttl of 2^64 - 1 s
 }
 
 }  // namespace
