@@ -13,17 +13,23 @@ export CCACHE_NOHASHDIR=1
 # Installs what is missing as root; otherwise goes on only if nothing is.
 ensure_deps() { "$root_dir/scripts/install-deps" "$@" || die "some packages are missing; see above"; }
 
+# configure_preset PRESET: once.
+configure_preset() {
+  local preset="$1" dir="$root_dir/build/$1"
+  if [[ -f "$dir/build.ninja" ]]; then return; fi
+  mkdir -p "$dir"
+  say "configuring $preset"
+  (cd "$root_dir" && cmake --preset "$preset") >"$dir/build.log" 2>&1 ||
+    { tail -n 40 "$dir/build.log" >&2; die "configuring $preset failed"; }
+}
+
 # build_preset PRESET [TARGET…]: configures once and builds, with progress. A failed build prints its last lines.
 build_preset() {
   local preset="$1" dir="$root_dir/build/$1" log begin
   shift
-  mkdir -p "$dir"
   log="$dir/build.log"
   begin="$(now_ms)"
-  if [[ ! -f "$dir/build.ninja" ]]; then
-    say "configuring $preset"
-    (cd "$root_dir" && cmake --preset "$preset") >"$log" 2>&1 || { tail -n 40 "$log" >&2; die "configuring $preset failed"; }
-  fi
+  configure_preset "$preset"
   say "building $preset into build/$preset"
   local status=0
   if [[ -t 1 ]]; then
