@@ -36,11 +36,18 @@ void WorkerThreads::run(Shared& shared) {
     if (shared.tasks.empty()) return;
     std::function<void()> task = std::move(shared.tasks.front());
     shared.tasks.pop_front();
+    ++shared.busy;
     lock.unlock();
     task();
     task = nullptr;  // what it captured may be released last here, without the lock
     lock.lock();
+    if (--shared.busy == 0 && shared.tasks.empty()) shared.settled.notify_all();
   }
+}
+
+bool WorkerThreads::wait_idle(core::TimePoint deadline) {
+  std::unique_lock lock(shared_->mutex);
+  return shared_->settled.wait_until(lock, deadline, [&] { return shared_->busy == 0 && shared_->tasks.empty(); });
 }
 
 void WorkerThreads::stop() {

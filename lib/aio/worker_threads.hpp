@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "core/clock.hpp"
+
 namespace sandbox::aio {
 
 /// Up to `most` threads, started when first needed, that run tasks in the order they were posted. Thread-safe.
@@ -20,6 +22,8 @@ class WorkerThreads {
 
   /// Tasks must not throw. After stop() the task is dropped and false returned.
   bool post(std::function<void()> task);
+  /// Whether by `deadline` there was a moment without a task, running or waiting.
+  bool wait_idle(core::TimePoint deadline);
   /// Runs what was posted, then ends the threads. Called on one of them, and so is the destructor, it waits for the others;
   /// the caller's own ends by itself, after what is still queued.
   void stop();
@@ -28,9 +32,10 @@ class WorkerThreads {
   /// What the threads need; the last of them may outlive this object.
   struct Shared {
     std::mutex mutex;
-    std::condition_variable changed;
+    std::condition_variable changed, settled;
     std::deque<std::function<void()>> tasks;
     unsigned idle = 0;
+    unsigned busy = 0;
     bool stopping = false;
   };
   static void run(Shared& shared);

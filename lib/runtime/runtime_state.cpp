@@ -563,6 +563,7 @@ void RuntimeState::refill(std::unique_lock<std::mutex>& lock, const ProfilePtr& 
     profile->policy.member_discarded();
     lock.unlock();
     box->close().ignore("a caller waits for its place");
+    box.reset();  // its own lock is never taken under ours
     lock.lock();
     return;
   }

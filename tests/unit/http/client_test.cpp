@@ -167,7 +167,7 @@ TEST_F(Clients, DoNotRepeatWhatMayHaveHappened) {
 }
 
 TEST_F(Clients, SurviveWhatABrokenServerSends) {
-  const std::string answers[] = {
+  static const std::string answers[] = {  // the serving thread may outlive this test's body
       "garbage\r\n\r\n",
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!",
       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",

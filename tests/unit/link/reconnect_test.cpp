@@ -136,7 +136,7 @@ class Reconnects : public ::testing::Test {
   std::optional<Error> refusal;
   std::atomic<int> dials{0};
   Reconnect how;
-  aio::Reactor dialler, reactor;
+  aio::Reactor reactor, dialler;  // the dialler ends first: what it drops last may have timers on the other
 };
 
 TEST_F(Reconnects, ConnectsByItselfAndAnswers) {
