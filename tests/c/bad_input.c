@@ -236,6 +236,17 @@ static void null_handles(void) {
   refused(sbx_events_next_start(NULL));
 }
 
+/* Options from an earlier header: what the struct lacked then is not looked at. */
+static void earlier_header(void) {
+  sbx_runtime *runtime = NULL;
+  sbx_runtime_options options = SBX_RUNTIME_OPTIONS_INIT;
+  options.helper_directory = SBX_STR("/no/such/directory");
+  options.require_proof.size = 3;
+  INVALID(sbx_runtime_open(&options, &runtime, &err));
+  options.struct_size = offsetof(sbx_runtime_options, require_proof);
+  EXPECT(SBX_NOT_FOUND, sbx_runtime_open(&options, &runtime, &err));
+}
+
 static void commands(sbx_sandbox *box) {
   sbx_exec_result *result = NULL;
   sbx_process *process = NULL;
@@ -428,6 +439,7 @@ int main(int argc, char **argv) {
   world_open(&here, argc > 1 ? argv[1] : NULL);
   sbx_sandbox *box = world_create(&here);
   null_handles();
+  earlier_header();
   commands(box);
   files(box);
   the_rest(&here, box);
