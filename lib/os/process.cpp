@@ -6,7 +6,6 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "os/syscalls.hpp"
@@ -81,9 +80,8 @@ Result<void> PidfdProcess::kill(int signal) {
 
 Result<int> PidfdProcess::wait(core::TimePoint deadline) {
   for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - core::SteadyClock::now()).count();
     pollfd end{pidfd_.get(), POLLIN, 0};
-    const int ready = ::poll(&end, 1, static_cast<int>(std::clamp<long>(left, 0, 1 << 30)));
+    const int ready = ::poll(&end, 1, core::poll_timeout(deadline));
     if (ready < 0 && errno == EINTR) continue;
     if (ready == 0) return Error(ErrorCode::deadline_exceeded, "the process did not end in time").with_operation("os.wait");
     int status = 0;

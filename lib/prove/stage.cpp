@@ -183,9 +183,9 @@ Answers Stage::ask_outside(const std::string& mode, const std::vector<std::strin
   std::string text;
   std::array<char, 4096> piece;
   while (text.size() < kMaxAnswers) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - core::SteadyClock::now()).count();
+    const int left = core::poll_timeout(deadline);
     pollfd ready{from.get(), POLLIN, 0};
-    if (left <= 0 || ::poll(&ready, 1, static_cast<int>(left)) != 1) break;
+    if (left == 0 || ::poll(&ready, 1, left) != 1) break;
     const ssize_t size = ::read(from.get(), piece.data(), piece.size());
     if (size <= 0) break;
     text.append(piece.data(), static_cast<std::size_t>(size));
