@@ -156,7 +156,8 @@ Result<std::shared_ptr<driver::Box>> ClientState::attach(const std::string& id, 
   if (options.is_sealed()) spec.sealed();
   auto link = open_link(id, options.is_sealed(), options.pin());
   return std::shared_ptr<driver::Box>(std::make_shared<RemoteBox>(shared_from_this(), id, std::move(spec), std::move(info.unenforced),
-                                                                  std::move(link), RemoteBox::Hold::visits));
+                                                                  std::move(link), RemoteBox::Hold::visits,
+                                                                  info.state == SandboxState::paused));
 }
 
 std::shared_ptr<link::Link> ClientState::open_link(const std::string& id, bool sealed, std::optional<Fingerprint> pin) {

@@ -14,13 +14,14 @@ constexpr auto kTemplateTime = std::chrono::minutes(10);
 }  // namespace
 
 RemoteBox::RemoteBox(std::shared_ptr<ClientState> client, std::string id, SandboxSpec spec, std::vector<std::string> unenforced,
-                     std::shared_ptr<link::Link> link, Hold hold)
+                     std::shared_ptr<link::Link> link, Hold hold, bool paused)
     : client_(std::move(client)),
       id_(std::move(id)),
       spec_(std::move(spec)),
       unenforced_(std::move(unenforced)),
       link_(std::move(link)),
-      hold_(hold) {}
+      hold_(hold),
+      paused_(paused) {}
 
 RemoteBox::~RemoteBox() { handle_gone(); }
 
@@ -73,6 +74,7 @@ Result<void> RemoteBox::resume() {
   SANDBOX_CHECK(open_for_requests());
   SANDBOX_TRY(const std::string none, call("POST", "/resume"));
   paused_.store(false, std::memory_order_release);
+  link_->hurry();
   return {};
 }
 

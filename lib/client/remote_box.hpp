@@ -18,8 +18,9 @@ class RemoteBox final : public driver::Box {
     owns,    ///< the sandbox ends with its handle
     visits,  ///< attached to: it goes on
   };
+  /// `paused`: it stands still as this handle begins.
   RemoteBox(std::shared_ptr<ClientState> client, std::string id, SandboxSpec spec, std::vector<std::string> unenforced,
-            std::shared_ptr<link::Link> link, Hold hold);
+            std::shared_ptr<link::Link> link, Hold hold, bool paused = false);
   ~RemoteBox() override;
 
   const std::string& id() const noexcept override { return id_; }
@@ -55,7 +56,7 @@ class RemoteBox final : public driver::Box {
   const std::vector<std::string> unenforced_;
   const std::shared_ptr<link::Link> link_;
   const Hold hold_;
-  std::atomic<bool> paused_{false};
+  std::atomic<bool> paused_;
   std::atomic<bool> closed_{false};
   std::mutex close_mutex_;  ///< one destruction at a time; the second caller waits for the first
   bool destroyed_ = false;  ///< under close_mutex_

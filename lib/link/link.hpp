@@ -56,7 +56,8 @@ struct Reconnect {
   using Done = std::function<void(Result<Transport>)>;
   /// Begins to connect and returns at once; must not block. `known`: what the agent has shown before; a sealed transport
   /// must show it again. `done` is called once, by any thread, but not by dial() itself. Errors: unavailable,
-  /// deadline_exceeded, resource_exhausted and internal are tried again; the others end the link.
+  /// deadline_exceeded, resource_exhausted and internal are tried again; failed_precondition, too, and without an end: the
+  /// peer stands still (it is paused). The others end the link.
   std::function<void(core::TimePoint deadline, std::optional<Fingerprint> known, Done done)> dial;
   core::Duration window = std::chrono::seconds(30);        ///< how long to try; zero: a lost transport ends the link
   core::Duration dial_timeout = std::chrono::seconds(5);   ///< of one try
@@ -85,6 +86,8 @@ class Link : public std::enable_shared_from_this<Link> {
   /// How many times a lost transport was replaced, and a session that the agent had forgotten begun anew.
   std::uint64_t reconnects() const;
   std::uint64_t renewals() const;
+  /// Whatever kept the peer away is over: the next try is made now, and the pauses behind it are short ones again.
+  void hurry();
 
   /// Runs `action(session)` under the lock, then sends what it produced. Never blocks on the peer: what the stream does
   /// not take now is sent by whoever waits next, or by the reactor. Not to be called from a handler or a done().

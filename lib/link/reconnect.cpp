@@ -111,13 +111,26 @@ void Link::dial(bool rested) {
   });
 }
 
+void Link::hurry() {
+  std::lock_guard lock(mutex_);
+  Impl& impl = *impl_;
+  impl.pause = {};
+  if (impl.error || !impl.down || !impl.retry || impl.retry->cancel() == 0) return;
+  boost::asio::post(impl.reactor.context(), [weak = weak_from_this()] {
+    if (auto self = weak.lock()) self->dial(true);
+  });
+}
+
 void Link::dialled(std::uint64_t attempt, Result<Transport> got) {
   std::lock_guard lock(mutex_);
   Impl& impl = *impl_;
   if (impl.error || !impl.down || attempt != impl.attempt) return got.ignore("it came too late");
   if (!got) {
     const auto now = core::SteadyClock::now();
-    if (may_pass(got.error().code()) && now < impl.give_up_at) {
+    const bool stands_still = got.error().code() == ErrorCode::failed_precondition;
+    // The time begins when it goes on.
+    if (stands_still) impl.give_up_at = now + std::max(impl.reconnect->window, impl.reconnect->dial_timeout);
+    if (stands_still || (may_pass(got.error().code()) && now < impl.give_up_at)) {
       got.ignore("tried again");
       impl.lengthen_pause();
       boost::asio::post(impl.reactor.context(), [weak = weak_from_this()] {

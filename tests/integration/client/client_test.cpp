@@ -73,6 +73,37 @@ TEST_F(Clients, SomebodyElsesRemovalShowsAsUnavailable) {
   EXPECT_OK(b.close());
 }
 
+TEST_F(Clients, APauseBehindTheCreationIsSurvived) {
+  // The session may not have begun when the sandbox stands still already.
+  for (int i = 0; i < 20; ++i) {
+    Sandbox b = client().create().value();
+    EXPECT_OK(b.pause());
+    EXPECT_CODE(ErrorCode::failed_precondition, b.process().exec("true"));
+    EXPECT_OK(b.resume());
+    const auto r = b.process().exec("echo on");
+    ASSERT_TRUE(r) << r.error().to_string();
+    EXPECT_EQ(r->stdout_text(), "on\n");
+  }
+}
+
+TEST_F(Clients, APauseLongerThanTheHeartbeatIsSurvived) {
+  Client impatient = Client::connect(daemon().url(), ClientOptions().heartbeat(20ms).reconnect(100ms)).value();
+  Sandbox b = impatient.create().value();
+  EXPECT_OK(b.fs().write("/root/f", "kept"));
+  EXPECT_OK(b.pause());
+  Client other = Client::connect(daemon().url()).value();
+  Sandbox again = other.open(b.id()).value();
+  EXPECT_CODE(ErrorCode::failed_precondition, again.process().exec("true"));
+  std::this_thread::sleep_for(500ms);  // many heartbeats, and more than the time for reconnecting
+  EXPECT_OK(again.resume());
+  EXPECT_EQ(again.fs().read_text("/root/f").value(), "kept");
+  EXPECT_CODE(ErrorCode::failed_precondition, b.process().exec("true"));  // this handle paused it
+  EXPECT_OK(b.resume());
+  const auto r = b.process().exec("echo on");
+  ASSERT_TRUE(r) << r.error().to_string();
+  EXPECT_EQ(r->stdout_text(), "on\n");
+}
+
 TEST_F(Clients, UnknownNamesAreNotFound) {
   EXPECT_CODE(ErrorCode::not_found, client().create(CreateRequest().profile("no-such-profile")));
   EXPECT_CODE(ErrorCode::not_found, client().create(CreateRequest().from_template("tpl-00000000")));

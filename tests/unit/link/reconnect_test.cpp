@@ -208,6 +208,30 @@ TEST_F(Reconnects, EndsAtOnceWhenNothingCanHelp) {
   EXPECT_EQ(dials, 1);
 }
 
+TEST_F(Reconnects, WhatStandsStillIsWaitedForHoweverLong) {
+  how.window = how.dial_timeout = 50ms;
+  how.longest_pause = 10ms;
+  refuse(Error(ErrorCode::failed_precondition, "paused"));
+  auto link = Link::make(how, {}, reactor);
+  auto waiting = std::async(std::launch::async, [&] { return echo(*link, "late"); });
+  const auto begin = core::SteadyClock::now();
+  while (core::SteadyClock::now() - begin < how.window * 4 || dials < 10) std::this_thread::sleep_for(1ms);
+  refuse(std::nullopt);
+  EXPECT_EQ(waiting.get(), "late");
+}
+
+TEST_F(Reconnects, HurryEndsThePauseBetweenTwoTries) {
+  how.first_pause = how.longest_pause = 1h;
+  refuse(Error(ErrorCode::failed_precondition, "paused"));
+  auto link = Link::make(how, {}, reactor);
+  auto waiting = std::async(std::launch::async, [&] { return echo(*link, "soon"); });
+  while (dials < 1) std::this_thread::sleep_for(1ms);
+  refuse(std::nullopt);
+  // Again and again: the first dial may still be under way, and its refusal begins another pause.
+  while (waiting.wait_for(1ms) != std::future_status::ready) link->hurry();
+  EXPECT_EQ(waiting.get(), "soon");
+}
+
 TEST_F(Reconnects, AnAgentThatForgotIsANewSessionAndTheOldCallsAreLost) {
   auto link = Link::make(how, {}, reactor);
   Collector silent;
