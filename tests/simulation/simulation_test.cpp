@@ -52,7 +52,8 @@ TEST_P(Found, AFaultThatIsPutInIsSeen) {
     ++seen;
     const Outcome again = run(settings, loop);
     EXPECT_TRUE(again.failure);
-    if (!outcome.counters.sealed) {  // sealed bytes are different each time
+    // Sealed bytes are different each time, and late ones may be those of a session's id, which is random.
+    if (!outcome.counters.sealed && GetParam() != Mutation::late_bytes) {
       EXPECT_EQ(again.failure, outcome.failure);
     }
   }
