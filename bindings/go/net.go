@@ -38,7 +38,7 @@ func newPort(port *C.sbx_port) ExposedPort {
 // ctx, or for 5 s without one. Errors: unavailable (nobody listens), invalid_argument (port 0).
 func (n Net) Connect(ctx context.Context, port uint16) (net.Conn, error) {
 	var fd C.int
-	if err := n.box.take(ctx, func(box *C.sbx_sandbox) *C.sbx_op {
+	if err := n.box.take(keepsDeadline(ctx), func(box *C.sbx_sandbox) *C.sbx_op {
 		return C.sbx_net_connect_start(box, C.uint16_t(port), untilDeadline(ctx))
 	}, func(op *C.sbx_op, failed **C.sbx_error) C.sbx_code { return C.sbx_op_take_fd(op, &fd, failed) }); err != nil {
 		return nil, err

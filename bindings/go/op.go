@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -107,11 +108,39 @@ func await(ctx context.Context, op *C.sbx_op) error {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		C.sbx_op_cancel(op)
-		<-ended
+		if !endsItself(ctx, ended) {
+			C.sbx_op_cancel(op)
+			<-ended
+		}
 	}
 	signals.Put(ended)
 	return nil
+}
+
+type deadlineKept struct{}
+
+// keepsDeadline marks the context of an operation that has been told the deadline and says, when it gives up, what it
+// waited for. A cancellation at the same moment would be in a race with that answer.
+func keepsDeadline(ctx context.Context) context.Context {
+	if ctx == nil {
+		return nil
+	}
+	return context.WithValue(ctx, deadlineKept{}, true)
+}
+
+// endsItself waits for such an operation a little longer than its deadline.
+func endsItself(ctx context.Context, ended chan struct{}) bool {
+	if ctx.Value(deadlineKept{}) == nil || !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return false
+	}
+	late := time.NewTimer(time.Second)
+	defer late.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-late.C:
+		return false
+	}
 }
 
 type (

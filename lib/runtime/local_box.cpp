@@ -119,13 +119,19 @@ Result<TemplateInfo> LocalBox::save_template(std::string label) {
 
 Result<core::UniqueFd> LocalBox::dial(std::uint16_t port, core::TimePoint deadline) {
   if (port == 0) return Error(ErrorCode::invalid_argument, "port 0");
+  std::optional<Error> refused;
   for (core::Duration pause = kFirstPoll;; pause = std::min<core::Duration>(pause * 2, kLastPoll)) {
     const auto alive = instance();
     if (!alive || phase() != Phase::live) return gone();
     auto socket = alive->connect(port, deadline);
+    if (!socket && socket.error().code() == ErrorCode::deadline_exceeded && refused) {
+      socket.ignore("there was no time to ask again; the last answer stands");
+      return std::move(*refused);
+    }
     if (socket || socket.error().code() != ErrorCode::unavailable) return socket;
     if (core::SteadyClock::now() + pause >= deadline) return socket;
-    socket.ignore("nobody listens yet: asked again until the deadline");
+    refused = std::move(socket).error();
+    refused->ignore("nobody listens yet: asked again until the deadline");
     std::this_thread::sleep_for(pause);
   }
 }

@@ -217,6 +217,15 @@ TEST_F(LocalBoxTest, ConnectRetriesUntilSomebodyListens) {
   ::close(*socket);
 }
 
+TEST_F(LocalBoxTest, WhatIsKnownIsSaidWhenTheLastAnswerIsLate) {
+  open(options());
+  const auto box = create();
+  script_->refusals = 2;
+  EXPECT_EQ(box->connect(7, 5s).error().code(), ErrorCode::unavailable) << "it was refused; that it could not be asked again is no news";
+  script_->refusals = 0;
+  EXPECT_EQ(box->connect(7, 5s).error().code(), ErrorCode::deadline_exceeded) << "nothing is known";
+}
+
 TEST_F(LocalBoxTest, SavesATemplateAndCreatesFromIt) {
   open(options());
   script_->writable = directory_ + "/writable";

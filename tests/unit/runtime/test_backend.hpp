@@ -32,6 +32,7 @@ struct Script {
   std::atomic<bool> mute{false};          ///< agents never say hello
   std::atomic<std::uint64_t> oom{0};
   std::atomic<std::uint16_t> listening{0};     ///< the port "inside" …
+  std::atomic<int> refusals{-1};               ///< connections refused before an answer comes too late; -1: none ever does
   std::atomic<std::uint16_t> served_by{0};     ///< … and the one on this host that stands in for it
   std::atomic<int> fail_commits{0};       ///< commits that fail with `failure`
   std::atomic<bool> closed{false};
@@ -95,6 +96,8 @@ class Script::Instance final : public backend::Instance {
   Result<void> pause() override { return {}; }
   Result<void> resume() override { return {}; }
   Result<core::UniqueFd> connect(std::uint16_t port, core::TimePoint) override {
+    if (script_->refusals == 0) return Error(ErrorCode::deadline_exceeded, "no answer in time");
+    if (script_->refusals > 0) --script_->refusals;
     if (port != script_->listening) return Error(ErrorCode::unavailable, "refused");
     core::UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
