@@ -80,7 +80,7 @@ class Exec(DaemonCase):
     def test_exit_codes(self):
         self.assertEqual(self.sbx('exec', self.name, 'exit', '42').returncode, 42)
         self.assertEqual(self.sbx('exec', self.name, 'kill -KILL $$').returncode, 137)
-        done = self.sbx('exec', '--timeout', '300ms', self.name, 'echo before; sleep 30')
+        done = self.sbx('exec', '--timeout', '1s', self.name, 'echo before; sleep 30')
         self.assertEqual((done.returncode, done.stdout), (124, b'before\n'))
         self.assertIn(b'timed out', done.stderr)
         self.assertEqual(self.sbx('exec', self.name, '--', 'no-such-program').returncode, 127)
@@ -114,7 +114,7 @@ class Exec(DaemonCase):
     def test_the_sandbox_and_its_processes_go_on(self):
         self.ok('exec', self.name, 'echo kept > /root/kept; sleep 300 >/dev/null 2>&1 </dev/null &')
         self.assertEqual(self.ok('exec', self.name, 'cat /root/kept'), b'kept\n')
-        self.assertIn(b'sleep', self.ok('exec', self.name, 'cat /proc/[0-9]*/comm'))
+        self.assert_inside('sleep')
 
     def running(self, line):
         process = subprocess.Popen([sbx.SBX, 'exec', '--endpoint', self.daemon.endpoint, self.name, line], stdin=subprocess.DEVNULL,
@@ -122,8 +122,14 @@ class Exec(DaemonCase):
         self.assertEqual(process.stdout.readline(), b'ready\n')
         return process
 
+    def programs_inside(self):
+        return self.ok('exec', self.name, 'cat /proc/[0-9]*/comm').decode().split()
+
+    def assert_inside(self, word):
+        self.assertTrue(sbx.wait_until(lambda: word in self.programs_inside()), word)
+
     def assert_not_inside(self, word):
-        self.assertTrue(sbx.wait_until(lambda: word not in self.ok('exec', self.name, 'cat /proc/[0-9]*/comm').decode().split()), word)
+        self.assertTrue(sbx.wait_until(lambda: word not in self.programs_inside()), word)
 
     def test_ctrl_c_reaches_the_program(self):
         process = self.running("trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done")
@@ -134,7 +140,7 @@ class Exec(DaemonCase):
     def test_a_second_ctrl_c_kills_it(self):
         process = self.running("trap '' INT; echo ready; exec sleep 1234")
         process.send_signal(signal.SIGINT)
-        self.assertIn(b'sleep', self.ok('exec', self.name, 'cat /proc/[0-9]*/comm'))
+        self.assert_inside('sleep')
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
         self.assertEqual(process.returncode, 137)

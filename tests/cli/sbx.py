@@ -57,6 +57,30 @@ def start_time(pid):
         return None
 
 
+def family(pid):
+    """The processes below `pid`, each with its start time: a number alone may be another's later. Who ended meanwhile is not among them."""
+    known = [(child, start_time(child)) for child in descendants(pid)]
+    return [(child, started) for child, started in known if started]
+
+
+def survivors(processes, seconds=20):
+    """Who of a family() is still there, as /proc describes it, when it did not end within that time."""
+    def there():
+        return [pid for pid, started in processes if start_time(pid) == started]
+    wait_until(lambda: not there(), seconds)
+    return [describe(pid) for pid in there()]
+
+
+def describe(pid):
+    def read(name):
+        try:
+            return (pathlib.Path('/proc') / str(pid) / name).read_text()
+        except OSError as error:
+            return str(error)
+    stat = read('stat')
+    return f"{stat[:stat.rfind(')') + 12]} {read('cmdline')[:80]!r} in {read('wchan')}"
+
+
 def wait_until(condition, seconds=10):
     """Polls for an outside effect that gives no notice; returns whether it came."""
     end = time.monotonic() + seconds

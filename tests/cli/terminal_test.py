@@ -78,11 +78,11 @@ class Terminal(OnTerminal, Case):
     def test_hangup_of_the_terminal_leaves_nothing(self):
         pid, master = self.spawn('-t', '--', 'sh', '-c', "trap '' HUP; echo rea''dy; while :; do sleep 0.05; done")
         self.expect(master, b'ready')
-        below = [(p, sbx.start_time(p)) for p in sbx.descendants(pid)]
+        below = sbx.family(pid)
         self.assertTrue(below)
         os.kill(pid, signal.SIGHUP)
         self.wait(pid, master)
-        self.assertTrue(sbx.wait_until(lambda: not any(sbx.start_time(p) == t for p, t in below)))
+        self.assertEqual(sbx.survivors(below), [])
 
 
 if __name__ == '__main__':
