@@ -18,6 +18,7 @@ struct Ledger {
   std::size_t network_namespaces = 0; ///< distinct ones among our descendants and our own descriptors
 
   static Ledger take(const std::set<std::string>& directories = {});
+  bool operator==(const Ledger&) const = default;
 };
 
 /// Empty when equal, otherwise one line per difference ("+ cgroup /sys/…", "- fd 7 -> socket").

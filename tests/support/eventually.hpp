@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <thread>
+#include <utility>
 
 namespace sandbox::testing {
 
@@ -16,6 +17,24 @@ bool eventually(Condition condition, std::chrono::milliseconds within = std::chr
     std::this_thread::sleep_for(pause);
   }
   return true;
+}
+
+/// What `look` says once it has said the same for `calm`, or after `within`. For what is filled in the background, of which
+/// only the end can be compared with anything.
+template <class Look>
+auto steady(Look look, std::chrono::milliseconds calm = std::chrono::milliseconds(300),
+            std::chrono::milliseconds within = std::chrono::seconds(15)) {
+  const auto end = std::chrono::steady_clock::now() + within;
+  auto seen = look();
+  for (auto since = std::chrono::steady_clock::now(); std::chrono::steady_clock::now() - since < calm;) {
+    if (std::chrono::steady_clock::now() >= end) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    auto now = look();
+    if (now == seen) continue;
+    seen = std::move(now);
+    since = std::chrono::steady_clock::now();
+  }
+  return seen;
 }
 
 }  // namespace sandbox::testing

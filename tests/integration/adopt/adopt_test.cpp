@@ -33,7 +33,7 @@ class Adopt : public ::testing::Test {
  public:
   static void SetUpTestSuite() { ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0); }
   void SetUp() override { before_ = Ledger::take(); }
-  void TearDown() override { EXPECT_EQ(settle_reaping(5s), ""); }
+  void TearDown() override { EXPECT_EQ(settle_reaping(15s), ""); }
 
   /// The difference to the start of the test when nothing of ours is left, or after `limit`.
   std::string settle_reaping(std::chrono::milliseconds limit) {
@@ -147,7 +147,7 @@ std::size_t sockets(const StateDirectory& state) {
 /// and between truncating and writing the file is empty.
 bool beats(Sandbox& box) {
   Bytes first;
-  const auto end = std::chrono::steady_clock::now() + 5s;
+  const auto end = std::chrono::steady_clock::now() + 15s;
   while (std::chrono::steady_clock::now() < end) {
     const auto now = box.fs().read("/tmp/beat");
     if (now && !now->empty()) {
@@ -298,7 +298,7 @@ TEST_F(Adopt, OrphansEndAfterTheirTime) {
   keeper.ready();
   const auto killed = std::chrono::steady_clock::now();
   keeper.kill();
-  EXPECT_EQ(settle_reaping(5s), "");
+  EXPECT_EQ(settle_reaping(15s), "");
   EXPECT_GE(std::chrono::steady_clock::now() - killed, 400ms);
   EXPECT_EQ(sockets(state), 0u);
   Runtime runtime = Runtime::open(persistent(state)).value();

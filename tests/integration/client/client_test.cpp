@@ -7,6 +7,7 @@
 #include <sandbox/asio/client.hpp>
 
 #include "live_client.hpp"
+#include "support/eventually.hpp"
 
 namespace sandbox::testing {
 namespace {
@@ -158,7 +159,7 @@ TEST_F(Clients, NoThreadIsLeftWhenTheLastHandleIsGone) {
     for ([[maybe_unused]] const auto& each : std::filesystem::directory_iterator("/proc/self/task")) ++count;
     return count;
   };
-  const auto before = threads();
+  const auto before = steady(threads);
   for (int i = 0; i < 30; ++i) {
     std::string id;
     {
@@ -168,9 +169,7 @@ TEST_F(Clients, NoThreadIsLeftWhenTheLastHandleIsGone) {
       EXPECT_OK(b.detach());  // its session is still being connected
     }
     // A thread that was joined may still be on its way out of /proc.
-    for (const auto start = std::chrono::steady_clock::now(); threads() != before && std::chrono::steady_clock::now() - start < 2s;)
-      std::this_thread::yield();
-    EXPECT_EQ(threads(), before);
+    EXPECT_TRUE(eventually([&] { return threads() == before; })) << threads() << " instead of " << before;
     EXPECT_OK(client().remove(id));
   }
 }

@@ -68,7 +68,7 @@ class Faults : public ::testing::Test {
     if (!state_) return;
     if (input_ >= 0) ::close(std::exchange(input_, -1));
     tracer_.reset();
-    const auto end = std::chrono::steady_clock::now() + 5s;
+    const auto end = std::chrono::steady_clock::now() + 15s;
     std::string left;
     do {
       while (::waitpid(-1, nullptr, WNOHANG) > 0) {
@@ -145,10 +145,10 @@ class Faults : public ::testing::Test {
     return "no launcher";
   }
 
-  /// Lets the launcher refill what it keeps ready until it holds what it held, at most two seconds.
+  /// Lets the launcher refill what it keeps ready until it holds what it held. Without that, two seconds.
   std::string settled(const std::string& wanted) {
     std::string now;
-    for (const auto end = Tracer::Clock::now() + 2s; Tracer::Clock::now() < end;) {
+    for (const auto end = Tracer::Clock::now() + (wanted.empty() ? 2s : 15s); Tracer::Clock::now() < end;) {
       now = holdings();
       if (now == wanted) break;
       if (const auto stop = tracer_->next(Tracer::Clock::now() + 3ms)) tracer_->resume(*stop);

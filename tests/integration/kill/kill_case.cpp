@@ -35,7 +35,7 @@ namespace fs = std::filesystem;
 /// For a story to end, whatever was killed in it. Its own patience is less.
 constexpr auto kStory = 40s;
 /// For the host to be clean after the last process of ours.
-constexpr auto kClean = 5s;
+constexpr auto kClean = 15s;
 
 /// For a daemon to serve or to give up.
 constexpr auto kStarting = 10s;

@@ -145,8 +145,8 @@ TEST_F(Native, ProbeMakesOneForReal) {
 TEST_F(Native, CreateAndDestroyLeaveNothing) {
   auto kind = recipe();
   create(*kind);  // whatever is made once is made now
-  std::this_thread::sleep_for(100ms);  // backlogs fill up when the launchers are idle
-  const auto before = sandbox::testing::Ledger::take();
+  // Backlogs fill up when the launchers are idle.
+  const auto before = sandbox::testing::steady([] { return sandbox::testing::Ledger::take(); });
   for (int i = 0; i < 20; ++i) create(*kind)->destroy().value();
   // Backlogs are refilled by as many as were taken; cgroup directories carry new numbers, so compare how many.
   std::string difference;
@@ -171,12 +171,12 @@ TEST_F(Native, ClosingTheBackendLeavesNothing) {
     auto other = create(*kind);
     backend_->close().value();
     pollfd end{box->exit_fd(), POLLIN, 0};
-    EXPECT_EQ(::poll(&end, 1, 1000), 1) << "a sandbox outlived the backend";
+    EXPECT_EQ(::poll(&end, 1, 15000), 1) << "a sandbox outlived the backend";
     auto late = kind->create(in(1s));
     ASSERT_FALSE(late);
     EXPECT_EQ(late.error().code(), ErrorCode::unavailable);
   }
-  EXPECT_EQ(sandbox::testing::settle(before, 3s), "");
+  EXPECT_EQ(sandbox::testing::settle(before, 15s), "");
 }
 
 /// Runs native_holder, waits until its sandboxes live and returns its pid.
@@ -207,7 +207,7 @@ TEST_F(Native, KilledEmbedderLeavesNothing) {
   EXPECT_GE(family.size(), 8u);  // two launchers, six agents
   ASSERT_EQ(::kill(holder, SIGKILL), 0);
   ::waitpid(holder, nullptr, 0);
-  EXPECT_EQ(sandbox::testing::settle(before, 5s), "");
+  EXPECT_EQ(sandbox::testing::settle(before, 15s), "");
   for (const auto& [pid, name] : family) {
     EXPECT_TRUE(eventually([&] { return ::kill(pid, 0) != 0; })) << name << " lives on";
   }
@@ -227,7 +227,7 @@ TEST_F(Native, KilledLauncherTakesItsSandboxesAndTheNextOneSweeps) {
   ::waitpid(holder, nullptr, 0);
   create(*recipe());  // a new launcher sweeps what the dead ones left
   backend_->close().value();
-  EXPECT_EQ(sandbox::testing::settle(before, 5s), "");
+  EXPECT_EQ(sandbox::testing::settle(before, 15s), "");
 }
 
 TEST_F(Native, ManyThreadsCreateAtOnce) {

@@ -69,6 +69,12 @@ class AgentBox final : public driver::Box {
   const std::string& failure() const { return failure_; }
   /// Where its files live, on the host.
   const std::string& directory() const { return directory_; }
+  /// One of `count` commands that end, saying `number`, when all of them run at once.
+  Command meeting(int number, int count) const {
+    const std::string n = std::to_string(number);
+    return Command("touch met." + n + "; until [ $(ls | grep -c met) -ge " + std::to_string(count) + " ]; do sleep 0.01; done; echo " + n)
+        .workdir(directory_).timeout(std::chrono::seconds(30));
+  }
   pid_t agent_pid() const { return pid_; }
   void set_unusable(std::optional<Error> why) { unusable_ = std::move(why); }
 

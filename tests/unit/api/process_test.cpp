@@ -78,7 +78,7 @@ TEST_F(Exec, OutputBeyondTheLimitIsDroppedAndCounted) {
 }
 
 TEST_F(Exec, ATimeoutKillsAndIsData) {
-  auto result = box.process().exec(Command("echo early; sleep 60").timeout(200ms));
+  auto result = box.process().exec(Command("echo early; sleep 60").timeout(1s));
   ASSERT_TRUE(result) << result.error().to_string();
   EXPECT_EQ(result->cause, ExitCause::timed_out);
   EXPECT_EQ(result->stdout_text(), "early\n");
@@ -145,17 +145,15 @@ TEST_F(Exec, ADeadAgentIsUnavailable) {
 }
 
 TEST_F(Exec, ManyThreadsRunSideBySide) {
-  const auto start = std::chrono::steady_clock::now();
   std::vector<std::jthread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&, i] {
-      auto result = box.process().exec("sleep 0.3; echo " + std::to_string(i));
+      auto result = box.process().exec(agent->meeting(i, 8));
       ASSERT_TRUE(result) << result.error().to_string();
       EXPECT_EQ(result->stdout_text(), std::to_string(i) + "\n");
     });
   }
   threads.clear();
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 1500ms);
 }
 
 using Running = Boxes;

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "harness.hpp"
+#include "support/eventually.hpp"
 
 namespace sandbox::http::test {
 namespace {
@@ -164,16 +165,17 @@ TEST_F(Servers, FinishedTellsTheStatusOnce) {
 }
 
 TEST_F(Servers, CancelledWhenTheClientLeaves) {
-  std::promise<void> cancelled;
+  std::promise<void> begun, cancelled;
   std::shared_ptr<Exchange> held;
   start([&](const std::shared_ptr<Exchange>& exchange) {
     held = exchange;
     exchange->on_cancelled([&] { cancelled.set_value(); });
+    begun.set_value();
   });
   {
     auto raw = dial();
     raw.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-    std::this_thread::sleep_for(20ms);  // the request is being worked on when the client goes
+    begun.get_future().wait();
   }
   EXPECT_EQ(cancelled.get_future().wait_for(5s), std::future_status::ready);
   on_reactor([&] { held.reset(); });
@@ -237,7 +239,7 @@ TEST_F(Servers, RefusesConnectionsBeyondTheLimit) {
   auto raw = dial();
   EXPECT_TRUE(raw.read_to_end().starts_with("HTTP/1.1 503")) << raw.got;
   one.reset();
-  for (int i = 0; i < 100 && server->connections() >= 2; ++i) std::this_thread::sleep_for(10ms);
+  EXPECT_TRUE(sandbox::testing::eventually([&] { return server->connections() < 2; }));
   EXPECT_TRUE(client()->request({.target = "/"}, in(5s)));
 }
 
@@ -269,10 +271,14 @@ TEST_F(Servers, DrainLetsTheRunningFinishAndClosesTheIdle) {
 
 TEST_F(Servers, DrainEndsAtItsDeadline) {
   std::shared_ptr<Exchange> held;
-  start([&](const std::shared_ptr<Exchange>& exchange) { held = exchange; });
+  std::promise<void> running;
+  start([&](const std::shared_ptr<Exchange>& exchange) {
+    held = exchange;
+    running.set_value();
+  });
   auto slow = dial();
   slow.send("GET /slow HTTP/1.1\r\nHost: h\r\n\r\n");
-  std::this_thread::sleep_for(20ms);
+  running.get_future().wait();
   std::promise<void> drained;
   server->drain(in(50ms), [&] { drained.set_value(); });
   EXPECT_EQ(drained.get_future().wait_for(5s), std::future_status::ready);

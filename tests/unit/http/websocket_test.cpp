@@ -3,7 +3,6 @@
 #include <atomic>
 #include <thread>
 
-#include "support/eventually.hpp"
 #include "ws_harness.hpp"
 
 namespace sandbox::http::test {
@@ -165,11 +164,7 @@ TEST_F(WebSockets, StreamModeHandsOutPiecesAndForgetsBoundaries) {
   // A frame far beyond any message limit, only begun.
   const std::string begun = frame(2, std::string(100 << 20, 'y')).substr(0, 14 + 1000);
   raw.send(begun);
-  for (int i = 0; i < 500; ++i) {
-    std::this_thread::sleep_for(2ms);
-    std::lock_guard lock(heard->mutex);
-    if (heard->data.size() == 11 + 1000) break;
-  }
+  heard_so_much(11 + 1000);
   std::lock_guard lock(heard->mutex);
   EXPECT_EQ(heard->data, "onetwothree" + std::string(1000, 'y'));
 }
@@ -201,13 +196,7 @@ TEST_F(WebSockets, PausedReadingStopsTheClientAndLosesNothing) {
   EXPECT_FALSE(sent);
   on_reactor([&] { heard->socket->resume_reading(); });
   sender.join();
-  for (int i = 0; i < 1000; ++i) {
-    {
-      std::lock_guard lock(heard->mutex);
-      if (heard->data.size() == 3'000'000) break;
-    }
-    std::this_thread::sleep_for(2ms);
-  }
+  heard_so_much(3'000'000);
   std::lock_guard lock(heard->mutex);
   ASSERT_EQ(heard->data.size(), 3'000'000u);
   for (std::size_t i = 0; i < heard->data.size(); ++i) ASSERT_EQ(heard->data[i], static_cast<char>('a' + i / 1000 % 26)) << i;

@@ -5,6 +5,7 @@
 
 #include "harness.hpp"
 #include "http/websocket_codec.hpp"
+#include "support/eventually.hpp"
 
 namespace sandbox::http::test {
 
@@ -74,6 +75,13 @@ class WebSocketTest : public ServerTest {
       return {};
     }
     return future.get();
+  }
+  /// Waits until so many bytes of data came.
+  void heard_so_much(std::size_t bytes) {
+    EXPECT_TRUE(sandbox::testing::eventually([&] {
+      std::lock_guard lock(heard->mutex);
+      return heard->data.size() >= bytes;
+    }));
   }
   ~WebSocketTest() override {
     if (server) server->stop();  // its callbacks write to what follows
