@@ -104,7 +104,7 @@ static void cancelled(world *here, sbx_sandbox *box) {
   sbx_op *waiting[6];
   sbx_port port = SBX_PORT_INIT;
   const int64_t begin = now_ms();
-  for (int i = 0; i < 6; ++i) waiting[i] = sbx_net_expose_start(box, (uint16_t)(7000 + i), 0, 3000);
+  for (int i = 0; i < 6; ++i) waiting[i] = sbx_net_expose_start(box, (uint16_t)(7000 + i), 0, 60000);
   sleep_ms(20);
   for (int i = 5; i >= 0; --i) sbx_op_cancel(waiting[i]);
   for (int i = 0; i < 6; ++i) {
@@ -112,7 +112,7 @@ static void cancelled(world *here, sbx_sandbox *box) {
     EXPECT(SBX_CANCELLED, sbx_op_take_port(waiting[i], &port, &err));
     sbx_op_free(&waiting[i]);
   }
-  CHECK(now_ms() - begin < 2000);
+  CHECK(now_ms() - begin < 20000);
   /* What waits there keeps nobody from closing a sandbox. */
   sbx_sandbox *other = world_create(here);
   op = sbx_sandbox_close_start(other);
@@ -120,7 +120,7 @@ static void cancelled(world *here, sbx_sandbox *box) {
   OK(sbx_op_take(op, &err));
   sbx_op_free(&op);
   sbx_sandbox_free(&other);
-  CHECK(now_ms() - begin < 2500);
+  CHECK(now_ms() - begin < 40000);
 }
 
 static void dropped(world *here, sbx_sandbox *box) {
