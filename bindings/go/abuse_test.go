@@ -307,6 +307,7 @@ func TestForgotten(t *testing.T) {
 	live, err := here.Live()
 	check(t, err)
 	equal(t, "live", live, 1)
+	runtime.KeepAlive(process) // until here
 	process = nil
 	eventually(t, "the forgotten sandbox is gone", func() bool {
 		runtime.GC()

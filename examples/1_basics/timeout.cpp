@@ -20,7 +20,7 @@ int main() {
     auto box = runtime.create(example::spec()).value();
 
     // It ignores SIGTERM and leaves children behind: the whole group is killed.
-    const auto hung = box.process().exec(sandbox::Command("trap '' TERM; echo started; sleep 60 & sleep 60").timeout(300ms)).value();
+    const auto hung = box.process().exec(sandbox::Command("trap '' TERM; echo started; sleep 60 & sleep 60").timeout(1s)).value();
     tell("hung", hung);
     example::expect(hung.cause == sandbox::ExitCause::timed_out && hung.stdout_text() == "started\n", "timed_out with its output");
 

@@ -20,7 +20,7 @@ async def main() -> None:
                 print("cat says", answer.text if answer else "nothing", end="")
             cat.close_stdin()
 
-        result = await box.process.exec("echo begun; sleep 60", timeout=0.3)
+        result = await box.process.exec("echo begun; sleep 60", timeout=1)
         assert result.cause is ExitCause.TIMED_OUT
         print("stopped after", result.stdout_text, end="")
 

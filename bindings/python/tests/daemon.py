@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -34,6 +35,11 @@ class Daemon:
     def endpoint(self) -> str:
         return f"unix://{self._directory.name}/d.sock"
 
+    def _listens(self) -> bool:
+        """Whether somebody answers there: the socket is in its place a moment before that."""
+        with socket.socket(socket.AF_UNIX) as attempt:
+            return attempt.connect_ex(f"{self._directory.name}/d.sock") == 0
+
     def __enter__(self) -> Daemon:
         directory = Path(self._directory.name)
         (directory / "config.toml").write_text(_CONFIG.format(directory=directory))
@@ -45,7 +51,7 @@ class Daemon:
                 stderr=log,
             )
         end = time.monotonic() + 30
-        while not (directory / "d.sock").exists():
+        while not self._listens():
             if self._process.poll() is not None or time.monotonic() > end:
                 said = (directory / "log").read_text(errors="replace")
                 self.__exit__(None, None, None)

@@ -36,8 +36,10 @@ async def test_a_cancelled_exec_ends_its_program(connect: Connect) -> None:
 
 async def test_asyncio_timeouts_cancel(connect: Connect) -> None:
     async with connect() as host, host.create() as box:
+        running = asyncio.ensure_future(box.process.exec("echo $$ >/tmp/pid; sleep 60"))
+        await appears(box, "/tmp/pid")
         with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(box.process.exec("echo $$ >/tmp/pid; sleep 60"), 1)
+            await asyncio.wait_for(running, 0.05)
         assert await gone(box, "/tmp/pid")
         assert (await box.process.exec("true")).ok
 

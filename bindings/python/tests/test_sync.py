@@ -86,8 +86,8 @@ def test_ctrl_c_ends_a_blocking_call(where: str) -> None:
         f"""
         import sandbox.sync
         with sandbox.sync.Runtime.open() as runtime, runtime.create() as box:
-            print("ready", flush=True)
             try:
+                print("ready", flush=True)
                 {call}
             except KeyboardInterrupt:
                 print("interrupted", box.process.exec("echo usable").stdout_text, end="")

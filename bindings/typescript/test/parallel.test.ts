@@ -21,21 +21,26 @@ describe("many at once", () =>
       await using box = await environment().create({ pids: 512 });
       await box.exec("true");
       const before = threads();
-      let most = 0;
-      const delay = monitorEventLoopDelay({ resolution: 1 });
-      delay.enable();
-      const results = await Promise.all(
-        Array.from({ length: 200 }, async (_, i) => {
-          const result = await box.exec(`echo ${i}; sleep 0.05`);
-          most = Math.max(most, threads());
-          return result.stdout;
-        }),
-      );
-      delay.disable();
-      expect(results).toEqual(Array.from({ length: 200 }, (_, i) => `${i}\n`));
-      expect(most - before).toBeLessThanOrEqual(8);
-      // The aim is 10 ms, which bench/ measures; tests run beside others.
-      expect(delay.percentile(99) / 1e6).toBeLessThan(100);
+      const round = async (): Promise<number> => {
+        let most = 0;
+        const delay = monitorEventLoopDelay({ resolution: 1 });
+        delay.enable();
+        const results = await Promise.all(
+          Array.from({ length: 200 }, async (_, i) => {
+            const result = await box.exec(`echo ${i}; sleep 0.05`);
+            most = Math.max(most, threads());
+            return result.stdout;
+          }),
+        );
+        delay.disable();
+        expect(results).toEqual(Array.from({ length: 200 }, (_, i) => `${i}\n`));
+        expect(most - before).toBeLessThanOrEqual(8);
+        return delay.percentile(99) / 1e6;
+      };
+      // The aim is 10 ms, which bench/ measures. Tests run beside others, whose turn it may be: a loop that we hold up is late every time.
+      let late = await round();
+      for (let i = 0; i < 4 && late >= 100; i++) late = Math.min(late, await round());
+      expect(late).toBeLessThan(100);
     });
   }));
 
@@ -51,7 +56,11 @@ describe("memory and descriptors", () => {
       await collect();
       const [fds, memory] = [descriptors(), residentMiB()];
       for (let i = 0; i < 120; i++) await round();
-      await collect();
+      // Some of it comes back behind the close.
+      for (const deadline = Date.now() + 20_000; Date.now() < deadline; ) {
+        await collect();
+        if (descriptors() <= fds + 2 && residentMiB() < memory + 24) break;
+      }
       expect(descriptors()).toBeLessThanOrEqual(fds + 2);
       expect(residentMiB()).toBeLessThan(memory + 24);
     } finally {
