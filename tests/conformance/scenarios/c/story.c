@@ -228,7 +228,7 @@ bool run_steps(teller_t* teller, json_t* steps) {
     const int64_t deadline = now_ms() + json_integer_value(json_object_get(step, "within_ms"));
     while (!known_keys(teller, step) || !attempt(teller, step)) {
       if (now_ms() >= deadline) {
-        char reason[1900];
+        char reason[sizeof teller->reason];
         snprintf(reason, sizeof reason, "%s", teller->reason);
         const char* operation = json_string_value(json_object_get(step, "do"));
         teller->reason[0] = '\0';
