@@ -62,6 +62,23 @@ async def test_two_loops_share_one_sandbox() -> None:
         assert answers == ["other\n"] * 20
 
 
+async def test_other_tasks_run_beside_short_answers(connect: Connect) -> None:
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with connect() as api, api.create() as box:
+        task = asyncio.create_task(other())
+        for _ in range(400):
+            await box.env.get("A")
+        task.cancel()
+    assert turns >= 400 // 8
+
+
 def test_loop_after_loop_leaves_no_descriptors() -> None:
     async def once() -> None:
         async with sandbox.Runtime.open() as runtime, runtime.create() as box:
