@@ -11,6 +11,7 @@
 
 #include <sandbox/fwd.hpp>
 #include <sandbox/pool.hpp>
+#include <sandbox/prune.hpp>
 #include <sandbox/result.hpp>
 #include <sandbox/sandbox.hpp>
 #include <sandbox/spec.hpp>
@@ -52,6 +53,10 @@ class RuntimeOptions {
   /// Processes that make sandboxes; 0: one per two cores, at least 2, at most 8.
   RuntimeOptions& launchers(std::uint32_t count) & { return launchers_ = count, *this; }
   RuntimeOptions&& launchers(std::uint32_t count) && { return std::move(launchers(count)); }
+  /// Unpacked layers that no template, sandbox or process has used for this long are removed in the background, when the
+  /// runtime opens and when a template is removed; 0: never. Default 7 days. See Runtime::prune().
+  RuntimeOptions& prune_after(std::chrono::seconds time) & { return prune_after_ = time, *this; }
+  RuntimeOptions&& prune_after(std::chrono::seconds time) && { return std::move(prune_after(time)); }
 
   /// Sandboxes that were handed out outlive this process, however it ends (SIGKILL included), until close(), until the
   /// next runtime with the same state directory adopts them, or until nobody came for them for orphan_time(). What was
@@ -78,6 +83,7 @@ class RuntimeOptions {
   const EventCallback& on_event() const noexcept { return on_event_; }
   const LogCallback& on_log() const noexcept { return on_log_; }
   std::uint32_t launchers() const noexcept { return launchers_; }
+  std::chrono::seconds prune_after() const noexcept { return prune_after_; }
   bool is_persistent() const noexcept { return persistent_; }
   std::chrono::milliseconds orphan_time() const noexcept { return orphan_time_; }
 
@@ -91,6 +97,7 @@ class RuntimeOptions {
   EventCallback on_event_;
   LogCallback on_log_;
   std::uint32_t launchers_ = 0;
+  std::chrono::seconds prune_after_ = std::chrono::hours(24 * 7);
   bool persistent_ = false;
   std::chrono::milliseconds orphan_time_ = std::chrono::minutes(10);
 };
@@ -169,6 +176,9 @@ class Runtime {
   Result<std::vector<TemplateInfo>> templates() const;
   Result<TemplateInfo> find_template(const std::string& id) const;
   Result<void> remove_template(const std::string& id);
+  /// Removes unpacked layers of the state directory that nothing uses, in this process or another, and tells which. One
+  /// killed meanwhile leaves whole layers or none. Errors: by errno.
+  Result<std::vector<PrunedLayer>> prune(const PruneOptions& options = PruneOptions());
 
   Result<HostReport> host() const;
   /// The sandboxes taken over when this runtime opened; once, later calls return nothing. Destroying a handle destroys

@@ -45,11 +45,12 @@ struct TemplateRecord {
   std::uint64_t memory = 0, cpus = 0, pids = 0, open_files = 0, disk = 0, inodes = 0;  ///< cpus: bits of the double
   bool writable_root = false;
   std::int64_t created_ns = 0;
+  std::string base;  ///< layer of the archive underneath; empty: another kind of image, or not known
   SANDBOX_FIELDS(SANDBOX_FIELD(1, version) SANDBOX_FIELD(2, id) SANDBOX_FIELD(3, label) SANDBOX_FIELD(4, digest)
                  SANDBOX_FIELD(5, size) SANDBOX_FIELD(6, image_kind) SANDBOX_FIELD(7, image_reference)
                  SANDBOX_FIELD(8, memory) SANDBOX_FIELD(9, cpus) SANDBOX_FIELD(10, pids) SANDBOX_FIELD(11, open_files)
                  SANDBOX_FIELD(12, disk) SANDBOX_FIELD(13, inodes) SANDBOX_FIELD(14, writable_root)
-                 SANDBOX_FIELD(15, created_ns))
+                 SANDBOX_FIELD(15, created_ns) SANDBOX_FIELD(16, base))
 };
 
 std::optional<Image> image_of(std::uint32_t kind, const std::string& reference) {
@@ -98,6 +99,10 @@ std::optional<TemplateInfo> info_of(const TemplateRecord& record, const std::str
   info.created = std::chrono::system_clock::time_point(
       std::chrono::duration_cast<std::chrono::system_clock::duration>(std::chrono::nanoseconds(record.created_ns)));
   return info;
+}
+
+bool is_digest(std::string_view text) {
+  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 bool is_template_id(std::string_view id) {
@@ -190,12 +195,20 @@ struct Compressor {
   ZSTD_CCtx* context;
 };
 
+/// Notes in a layer's ctime that it is in use, or was until now.
+void note_use(int layer) {
+  const timespec times[2] = {{0, UTIME_NOW}, {0, UTIME_OMIT}};
+  static_cast<void>(::futimens(layer, times));  // refused: it is unpacked again if it is removed too soon
+}
+
 /// A shared flock on a layer: whoever removes layers asks for the exclusive one.
 struct LayerPin {
   LayerPin() = default;
   LayerPin(const LayerPin&) = delete;
   ~LayerPin() {
-    if (directory) ::flock(directory.get(), LOCK_UN);  // as for StoreLock
+    if (!directory) return;
+    note_use(directory.get());
+    ::flock(directory.get(), LOCK_UN);  // as for StoreLock
   }
   UniqueFd directory;
 };
@@ -220,6 +233,9 @@ struct ImageStore::Impl {
   Result<std::shared_ptr<LayerPin>> layer(const std::string& digest, const std::function<Result<void>(int tree)>& fill);
   Result<std::shared_ptr<LayerPin>> make_layer(const std::string& digest, const std::function<Result<void>(int tree)>& fill);
   Result<TemplateInfo> read_record(const std::string& id) const;
+  Result<TemplateRecord> read_whole_record(const std::string& id) const;
+  std::string base_of(const ImageStore& store, const Image& image);
+  Result<std::set<std::string>> kept() const;
   Result<void> unpack_template(const TemplateInfo& info, int tree);
 };
 
@@ -337,6 +353,7 @@ Result<std::shared_ptr<LayerPin>> ImageStore::Impl::pin(const std::string& diges
     struct stat locked {}, named {};
     if (::fstat(fd.get(), &locked) != 0) return about(layer_path(digest), errno);
     if (::fstatat(layers.get(), digest.c_str(), &named, AT_SYMLINK_NOFOLLOW) != 0 || named.st_ino != locked.st_ino) continue;
+    note_use(fd.get());
     auto pinned = std::make_shared<LayerPin>();
     pinned->directory = std::move(fd);
     pins[digest] = pinned;
@@ -437,6 +454,7 @@ Result<ResolvedImage> ImageStore::resolve(const Image& image) {
         return {};
       }));
       resolved.layers.push_back(impl_->layer_path(resolved.digest));
+      resolved.pinned = resolved.layers;
       return resolved;
     }
 
@@ -448,6 +466,7 @@ Result<ResolvedImage> ImageStore::resolve(const Image& image) {
       SANDBOX_TRY(auto scratch, impl_->layer(digest, [&](int tree) { return impl_->unpack_template(info, tree); }));
       resolved = *std::move(base);
       resolved.scratch_layer = impl_->layer_path(digest);
+      resolved.pinned.push_back(resolved.scratch_layer);
       resolved.digest += "+" + digest;
       resolved.pin = std::make_shared<std::pair<std::shared_ptr<void>, std::shared_ptr<void>>>(resolved.pin, scratch);
       return resolved;
@@ -519,15 +538,20 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   std::vector<PackLevel> levels{{draft.directory, draft.first_id}};
   std::shared_ptr<void> parent_pin;
   UniqueFd parent_layer;
+  std::string base;
   if (draft.image.kind() == Image::Kind::template_id) {
     SANDBOX_TRY(const TemplateInfo parent, find_template(draft.image.reference()));
     info.image = parent.image;
+    SANDBOX_TRY(const TemplateRecord record, impl_->read_whole_record(parent.id));
+    base = record.base;
     SANDBOX_TRY(ResolvedImage resolved, resolve(draft.image));
     parent_pin = std::move(resolved.pin);
     parent_layer = UniqueFd(::open(resolved.scratch_layer.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!parent_layer) return about(resolved.scratch_layer, errno);
     levels.push_back({parent_layer.get(), 0});
   }
+
+  if (std::string known = impl_->base_of(*this, info.image); !known.empty()) base = std::move(known);
 
   SANDBOX_TRY(Work place, Work::make(impl_->root.get(), impl_->work.get()));
   const UniqueFd archive(::openat(place.fd(), "archive", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
@@ -571,6 +595,10 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
       return Error(ErrorCode::already_exists, "another template has the id " + info.id).with_operation("image.save");
     existing->label = info.label;
     info = *std::move(existing);
+    if (base.empty()) {
+      SANDBOX_TRY(const TemplateRecord record, impl_->read_whole_record(info.id));
+      base = record.base;
+    }
   } else {
     existing.ignore("there is none yet, or none that can be read: it is written now");
   }
@@ -578,7 +606,9 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
       ::fsync(impl_->templates.get()) != 0)
     return Error::from_errno(errno, "image.save", info.id);
   SANDBOX_SYNC_POINT("template.archive_renamed");
-  const std::string body = protocol::encode(record_of(info));
+  TemplateRecord whole = record_of(info);
+  whole.base = std::move(base);
+  const std::string body = protocol::encode(whole);
   Sha256 check;
   check.add(as_bytes(body));
   const std::string record = check.finish() + "\n" + body;
@@ -595,6 +625,12 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
 }
 
 Result<TemplateInfo> ImageStore::Impl::read_record(const std::string& id) const {
+  SANDBOX_TRY(const TemplateRecord record, read_whole_record(id));
+  return *info_of(record, id);
+}
+
+/// One that info_of() understands.
+Result<TemplateRecord> ImageStore::Impl::read_whole_record(const std::string& id) const {
   if (!is_template_id(id)) return Error(ErrorCode::not_found, "no template \"" + core::escape_control(id) + "\"").with_operation("image.template");
   auto text = os::beneath::read_file(templates.get(), id + ".meta", kMaxRecord);
   if (!text) {
@@ -614,8 +650,21 @@ Result<TemplateInfo> ImageStore::Impl::read_record(const std::string& id) const 
     record.ignore("said better by its caller");
     return damaged;
   }
-  if (auto info = info_of(*record, id)) return *std::move(info);
-  return damaged;
+  if (!info_of(*record, id)) return damaged;
+  return *std::move(record);
+}
+
+/// The layer of an archive that this process has resolved before, which saving a sandbox on it implies; otherwise "".
+std::string ImageStore::Impl::base_of(const ImageStore& store, const Image& image) {
+  if (image.kind() != Image::Kind::tar) return {};
+  const auto identity = store.identity(image);
+  if (!identity) {
+    identity.error().ignore("the archive is gone; its layer is used while it is used");
+    return {};
+  }
+  std::lock_guard lock(mutex);
+  const auto found = digests.find(*identity);
+  return found == digests.end() ? std::string() : found->second;
 }
 
 Result<std::vector<TemplateInfo>> ImageStore::templates() const {
@@ -682,6 +731,79 @@ std::uint64_t usage_of(int fd) {
 }
 
 }  // namespace
+
+// ---- collecting -----------------------------------------------------------------------------------------------------
+
+/// What templates need: the first 16 hex digits of their own layers, which their ids tell even when the record is damaged,
+/// and the layers underneath.
+Result<std::set<std::string>> ImageStore::Impl::kept() const {
+  SANDBOX_TRY(const std::vector<std::string> names, os::beneath::list(templates.get(), "."));
+  std::set<std::string> kept;
+  for (const std::string& name : names) {
+    const std::string id = name.substr(0, name.find('.'));
+    if (!name.ends_with(".meta") || !is_template_id(id)) continue;
+    kept.insert(id.substr(4));
+    auto record = read_whole_record(id);
+    if (record && !record->base.empty()) kept.insert(std::move(record->base));
+    if (!record) record.error().ignore("what it stood on is unpacked again when it is repaired");
+  }
+  return kept;
+}
+
+Result<std::vector<PrunedLayer>> ImageStore::collect(const CollectOptions& options) {
+  std::vector<PrunedLayer> unused;
+  std::optional<Work> place;
+  if (!options.dry_run) {
+    // Mostly there is nothing to do, and then nothing is written either.
+    CollectOptions look = options;
+    look.dry_run = true;
+    look.measure = false;
+    look.most = std::min<std::size_t>(options.most, 1);
+    SANDBOX_TRY(const std::vector<PrunedLayer> some, collect(look));
+    if (some.empty()) return unused;
+    SANDBOX_TRY(Work made, Work::make(impl_->root.get(), impl_->work.get()));
+    place.emplace(std::move(made));
+  }
+  {
+    SANDBOX_TRY(const StoreLock lock, StoreLock::take(impl_->root.get()));  // no template comes or goes meanwhile
+    SANDBOX_TRY(const std::set<std::string> kept, impl_->kept());
+    SANDBOX_TRY(const std::vector<std::string> names, os::beneath::list(impl_->layers.get(), "."));
+    const auto now = impl_->options.now();
+    for (const std::string& name : names) {
+      if (unused.size() >= options.most) break;
+      if (!is_digest(name) || kept.contains(name) || kept.contains(name.substr(0, 16))) continue;
+      const UniqueFd layer(::openat(impl_->layers.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+      if (!layer || ::flock(layer.get(), LOCK_EX | LOCK_NB) != 0) continue;  // gone, or in use
+      struct stat status {};
+      const bool known = ::fstat(layer.get(), &status) == 0;
+      const std::chrono::system_clock::time_point used(std::chrono::duration_cast<std::chrono::system_clock::duration>(
+          std::chrono::seconds(status.st_ctim.tv_sec) + std::chrono::nanoseconds(status.st_ctim.tv_nsec)));
+      const bool old = known && now - used >= options.unused_for;
+      // Whoever waits for the lock finds the name gone, and unpacks again.
+      const bool taken = old && (options.dry_run || ::renameat(impl_->layers.get(), name.c_str(), place->fd(), name.c_str()) == 0);
+      const int why = errno;
+      ::flock(layer.get(), LOCK_UN);  // as for StoreLock
+      if (old && !taken) return Error::from_errno(why, "image.collect", name);
+      if (old) unused.push_back({name, ByteCount(0), used});
+    }
+    // Before anything in it goes: a layer that comes back with a lost rename must be whole.
+    if (!options.dry_run && !unused.empty() && ::fsync(impl_->layers.get()) != 0) return Error::from_errno(errno, "image.sync");
+  }
+  if (!options.dry_run) SANDBOX_SYNC_POINT("image.layers_taken");
+  for (PrunedLayer& layer : unused) {
+    if (!options.measure) break;
+    const int from = options.dry_run ? impl_->layers.get() : place->fd();
+    const UniqueFd tree(::openat(from, layer.digest.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    if (tree) layer.size = ByteCount(usage_of(tree.get()));
+  }
+  return unused;
+}
+
+bool ImageStore::has_layers() const noexcept {
+  struct stat status {};
+  // Two links and one for each directory in it, where the file system counts them (1: it does not).
+  return ::fstat(impl_->layers.get(), &status) != 0 || status.st_nlink != 2;
+}
 
 Result<std::uint64_t> ImageStore::disk_usage() const { return usage_of(impl_->layers.get()) + usage_of(impl_->templates.get()); }
 

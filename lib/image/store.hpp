@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -9,6 +11,7 @@
 
 #include <sandbox/image.hpp>
 #include <sandbox/limits.hpp>
+#include <sandbox/prune.hpp>
 #include <sandbox/result.hpp>
 #include <sandbox/template.hpp>
 
@@ -20,6 +23,7 @@ struct ResolvedImage {
   std::vector<std::string> layers;  ///< absolute directories, lowest first
   std::string scratch_layer;        ///< template: directory with root/, tmp/, shm/ (and upper/); empty otherwise
   std::string digest;               ///< identifies the content
+  std::vector<std::string> pinned;  ///< those of the directories above that are the store's: what `pin` is about
   /// While it lives, no process sharing the store removes the layers.
   std::shared_ptr<void> pin;
 };
@@ -37,13 +41,23 @@ struct StoreOptions {
   UnpackLimits limits;
   /// One line about long work ("unpacking x.tar: 512 MiB"), about once a second, on the thread that does it.
   std::function<void(const std::string&)> on_progress;
+  std::function<std::chrono::system_clock::time_point()> now = &std::chrono::system_clock::now;
+};
+
+struct CollectOptions {
+  CollectOptions() = default;
+  std::chrono::seconds unused_for{0};
+  std::size_t most = SIZE_MAX;   ///< layers
+  bool dry_run = false;
+  bool measure = false;          ///< fill in sizes, which takes a look at every file
 };
 
 /// Layers and templates on disk. Several processes may use one directory at the same time. Everything appears by
 /// rename after it is synced: a crash or kill leaves whole things or nothing, and what it was working on is swept by the
 /// next open. Thread-safe.
 ///
-///     <directory>/layers/<sha256>/        unpacked archives and templates, never changed after they appear
+///     <directory>/layers/<sha256>/        unpacked archives and templates, never changed after they appear but for the
+///                                         times of the top directory: its ctime is that of the last use that began or ended
 ///     <directory>/templates/<id>.tar.zst  and <id>.meta; the template exists once the latter does
 ///     <directory>/work/<random>/          unfinished work, locked by the process that does it
 class ImageStore {
@@ -81,6 +95,13 @@ class ImageStore {
   Result<TemplateInfo> find_template(const std::string& id) const;
   /// Errors: not_found, failed_precondition (a ResolvedImage of it lives, in this process or another).
   Result<void> remove_template(const std::string& id);
+  /// Removes (or only tells of) layers that no template is or stands on, that nobody has pinned, in any process, nor a
+  /// launcher for a sandbox that outlived its own, and that were last used `unused_for` ago. Layers go as a whole: what a
+  /// killed process had begun to remove is swept by the next open. Takes the store's lock shortly. By digest.
+  /// Errors: by errno.
+  Result<std::vector<PrunedLayer>> collect(const CollectOptions& options);
+  /// Whether there is any layer; one look into a directory.
+  bool has_layers() const noexcept;
   /// Bytes on disk of all layers and templates.
   Result<std::uint64_t> disk_usage() const;
 

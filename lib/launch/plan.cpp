@@ -68,6 +68,9 @@ Result<void> validate(const LaunchPlan& plan) {
   for (const std::string& layer : plan.tree.layers)
     if (!is_absolute(layer)) return refuse("tree.layers", "not an absolute path");
   if (!plan.scratch_layer.empty() && !is_absolute(plan.scratch_layer)) return refuse("scratch_layer", "not an absolute path");
+  if (plan.pinned.size() > kMaxLayers) return refuse("pinned", "too many");
+  for (const std::string& directory : plan.pinned)
+    if (!is_absolute(directory)) return refuse("pinned", "not an absolute path");
   if (!is_hostname(plan.hostname)) return refuse("hostname", "1 to 63 letters, digits, '-', '.', '_'");
   if (!is_absolute(plan.workdir)) return refuse("workdir", "not an absolute path");
   if (plan.environment.size() > protocol::kMaxArguments) return refuse("environment", "too many variables");

@@ -144,12 +144,13 @@ struct LaunchPlan {
   std::uint64_t inodes = 0;
   std::string filter;                    ///< struct sock_filter[], as the kernel takes it
   bool allow_unenforced = false;
+  std::vector<std::string> pinned;       ///< host directories a committed sandbox holds a shared flock(2) on until it ends
   SANDBOX_FIELDS(SANDBOX_FIELD(1, recipe) SANDBOX_FIELD(2, tree) SANDBOX_FIELD(3, scratch_layer)
                  SANDBOX_FIELD(4, writable_root) SANDBOX_FIELD(5, hostname) SANDBOX_FIELD(6, workdir)
                  SANDBOX_FIELD(7, environment) SANDBOX_FIELD(8, network) SANDBOX_FIELD(9, memory)
                  SANDBOX_FIELD(10, cpu_quota) SANDBOX_FIELD(11, pids) SANDBOX_FIELD(12, open_files)
                  SANDBOX_FIELD(13, disk) SANDBOX_FIELD(14, inodes) SANDBOX_FIELD(15, filter)
-                 SANDBOX_FIELD(16, allow_unenforced))
+                 SANDBOX_FIELD(16, allow_unenforced) SANDBOX_FIELD(17, pinned))
 };
 
 struct Prepared {

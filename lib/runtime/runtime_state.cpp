@@ -32,6 +32,8 @@ constexpr std::size_t kMaxProfiles = 256;
 unsigned max_makers() { return std::max(4u, 2 * std::thread::hardware_concurrency()); }
 constexpr unsigned kMaxRefills = 2;
 constexpr auto kRefillDeadline = std::chrono::seconds(30);
+/// Layers that one look removes at most: closing waits for it.
+constexpr std::size_t kPrunedAtATime = 8;
 constexpr auto kProbeDeadline = std::chrono::seconds(10);
 
 Error closing_error() { return Error(ErrorCode::unavailable, "the runtime is closed").with_operation("runtime.create"); }
@@ -103,6 +105,7 @@ Result<void> RuntimeState::start(std::vector<std::unique_ptr<backend::Backend>> 
     sched_param none{};
     static_cast<void>(::pthread_setschedparam(refillers_.back().native_handle(), SCHED_BATCH, &none));
   }
+  prune_later();  // by now the adopted ones have what they stand on
   return {};
 }
 
@@ -163,6 +166,7 @@ Result<std::shared_ptr<backend::Recipe>> RuntimeState::prepare(Profile& profile)
   image.layers = std::move(resolved.layers);
   image.scratch_layer = std::move(resolved.scratch_layer);
   image.digest = std::move(resolved.digest);
+  image.pinned = std::move(resolved.pinned);
   SANDBOX_TRY(profile.recipe, profile.backend.prepare(profile.spec, image));
   profile.image_pin = std::move(resolved.pin);
   const std::uint64_t restarts = profile.backend.restarts();
@@ -753,7 +757,20 @@ Result<void> RuntimeState::remove_template(const std::string& id) {
   unused.clear();  // and with them the pins
   SANDBOX_CHECK(store_->remove_template(id));
   emit(RuntimeEvent::Kind::template_removed, {}, id);
+  prune_later();
   return {};
+}
+
+void RuntimeState::prune_later() {
+  if (options_.prune_after().count() <= 0 || !store_->has_layers()) return;
+  chores_.post([this] {
+    image::CollectOptions collect;
+    collect.unused_for = options_.prune_after();
+    collect.most = kPrunedAtATime;
+    auto removed = store_->collect(collect);
+    if (!removed) return log(LogLevel::warning, "unused layers stay: " + removed.error().to_string());
+    for (const PrunedLayer& layer : *removed) log(LogLevel::info, "layer " + layer.digest.substr(0, 16) + " was not used any more: removed");
+  });
 }
 
 // ---- closing --------------------------------------------------------------------------------------------------------

@@ -94,6 +94,8 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
     std::vector<LostSandbox> lost;
   };
   Adopted take_adopted();
+  /// Removes a few layers that nothing uses, on a thread of chores(): RuntimeOptions::prune_after().
+  void prune_later();
   bool closed() const noexcept { return closing_.load(std::memory_order_acquire); }
 
   image::ImageStore& store() noexcept { return *store_; }

@@ -9,7 +9,7 @@ import sbx
 from sbx import Case, command
 
 COMMANDS = ['create', 'ls', 'rm', 'stats', 'exec', 'attach', 'run', 'fs read', 'fs write', 'fs ls', 'fs upload', 'fs download', 'tpl save',
-            'tpl ls', 'tpl rm', 'build', 'pool status', 'pool resize', 'pool flush', 'events', 'health', 'host', 'version', 'keygen',
+            'tpl ls', 'tpl rm', 'tpl prune', 'build', 'pool status', 'pool resize', 'pool flush', 'events', 'health', 'host', 'version', 'keygen',
             'completion']
 
 

@@ -107,6 +107,35 @@ class Templates(Case):
         self.assertEqual(removed.returncode, 0, removed.stderr)
         self.assertEqual(sbx.sbx('--image', template, '--', 'true', env=environment).returncode, 125)
 
+    def test_prune_removes_what_nothing_uses(self):
+        state = self.path / 'state'
+        environment = {**os.environ, 'SANDBOX_STATE_DIR': str(state)}
+
+        def prune(*options):
+            done = subprocess.run([sbx.SBX, 'tpl', 'prune', *options], env=environment, capture_output=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return done.stdout
+
+        done = sbx.sbx('--json', '--save-template', 'mine', '--', 'sh', '-c', 'echo kept > /root/kept', env=environment)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        template = json.loads(done.stdout)['template']
+        self.assertEqual(sbx.sbx('--image', template, '--', 'true', env=environment).returncode, 0)
+        layers = os.listdir(state / 'layers')
+        self.assertEqual(len(layers), 1)
+        self.assertEqual(json.loads(prune('--json', '--unused-for', '0')), {'dry_run': False, 'layers': [], 'size': 0})
+        # Nothing says any more what the layer was.
+        for name in os.listdir(state / 'templates'):
+            os.unlink(state / 'templates' / name)
+        self.assertEqual(prune('-q'), b'', 'it is young')
+        told = json.loads(prune('--json', '--unused-for', '0', '--dry-run'))
+        self.assertEqual([layer['digest'] for layer in told['layers']], layers)
+        self.assertGreater(told['size'], 0)
+        self.assertEqual(os.listdir(state / 'layers'), layers)
+        self.assertIn(b'1 removed', prune('--unused-for', '0'))
+        self.assertEqual(os.listdir(state / 'layers'), [])
+        refused = subprocess.run([sbx.SBX, 'tpl', 'prune', '--unused-for', 'soon'], env=environment, capture_output=True)
+        self.assertEqual(refused.returncode, 1)
+
 
 if __name__ == '__main__':
     unittest.main()

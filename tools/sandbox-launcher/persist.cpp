@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -64,10 +65,37 @@ Result<void> Server::commit(const launch::Request& request, std::vector<UniqueFd
   SANDBOX_TRY(Sandbox * sandbox, find(wanted.id));
   if (!rendezvous_) return Error(ErrorCode::failed_precondition, "this launcher does not persist").with_operation("native.persist");
   SANDBOX_SYNC_POINT("launcher.before_commit");
+  SANDBOX_CHECK(hold_layers(*sandbox));
   sandbox->committed = true;
   sandbox->record = std::move(wanted.record);
   SANDBOX_SYNC_POINT("launcher.committed");
   reply(request.number, {});
+  return {};
+}
+
+/// A sandbox that outlives its owner also outlives the owner's locks on the layers it stands on: from now on they are
+/// ours. The owner has them still, so this waits for nobody.
+Result<void> Server::hold_layers(Sandbox& sandbox) {
+  std::erase_if(holds_, [](const auto& entry) { return entry.second.expired(); });
+  while (!sandbox.pinned.empty()) {
+    const std::string& path = sandbox.pinned.back();
+    std::shared_ptr<UniqueFd> hold = holds_[path].lock();
+    if (!hold) {
+      UniqueFd directory;
+      {
+        Base::HostView view(base_);
+        if (!view.entered()) return Error::from_errno(errno, "native.image", "setns");
+        directory.reset(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        if (!directory) return Error::from_errno(errno, "native.image", path);
+      }
+      hold = std::make_shared<UniqueFd>(::fcntl(directory.get(), F_DUPFD_CLOEXEC, kFirstKeptFd));
+      if (!*hold) return Error::from_errno(errno, "native.fds");
+      if (::flock(hold->get(), LOCK_SH | LOCK_NB) != 0) return Error::from_errno(errno, "native.image", path);
+      holds_[path] = hold;
+    }
+    sandbox.holds.push_back(std::move(hold));
+    sandbox.pinned.pop_back();
+  }
   return {};
 }
 

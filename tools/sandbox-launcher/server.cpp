@@ -515,6 +515,7 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   if (rendezvous_) {
     SANDBOX_TRY(auto door, os::socket_pair(SOCK_SEQPACKET | SOCK_NONBLOCK));
     SANDBOX_TRY(sandbox.door, keep(std::move(door.first)));
+    sandbox.pinned = recipe->plan().pinned;
     slot->fds.push_back(std::move(door.second));
     plan.door = slot->fds.back().get();
   }
@@ -645,6 +646,7 @@ bool Server::clean(Sandbox& sandbox) {
   sandbox.network.reset();
   sandbox.writable.reset();
   sandbox.door.reset();
+  sandbox.holds.clear();
   if (sandbox.cgroups) {
     if (auto removed = sandbox.cgroups.remove(); !removed) {
       removed.error().ignore("tried again in a millisecond");

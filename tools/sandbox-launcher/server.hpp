@@ -49,6 +49,8 @@ class Server {
     std::uint64_t made_ns = 0;
     bool committed = false;            ///< outlives the control connection
     std::string record;                ///< of the latest commit
+    std::vector<std::string> pinned;   ///< the plan's, until they are held
+    std::vector<std::shared_ptr<core::UniqueFd>> holds;  ///< locks on them
     os::CgroupSet cgroups;
     std::uint32_t first_id = 0;
     bool has_ids = false;
@@ -69,6 +71,7 @@ class Server {
   struct Permitted;
   static const Permitted kPermitted[];
 
+  Result<void> hold_layers(Sandbox& sandbox);
   bool handle_packet();
   bool lose_control();
   void on_rendezvous();
@@ -130,6 +133,7 @@ class Server {
   std::string idmap_reason_;
   std::map<std::string, std::weak_ptr<MountedTree>> trees_;
   std::unordered_map<std::uint32_t, std::shared_ptr<Recipe>> recipes_;
+  std::map<std::string, std::weak_ptr<core::UniqueFd>> holds_;  ///< by path
   std::unordered_map<std::uint64_t, std::unique_ptr<Sandbox>> sandboxes_;
   std::unordered_map<std::uint64_t, Connection> connections_;
   std::vector<std::uint64_t> busy_;           ///< ended, but their cgroups could not be removed yet

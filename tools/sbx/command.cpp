@@ -43,7 +43,7 @@ std::vector<Option> common_options(Common& common) {
        .group = group},
       {.names = "--embedded",
        .into = &common.embedded,
-       .help = "No daemon: sandboxes of this process (run, host, tpl ls, tpl rm)",
+       .help = "No daemon: sandboxes of this process (run, host, tpl ls, tpl rm, tpl prune)",
        .group = group},
       {.names = "--json", .into = &common.json, .help = "For programs: JSON on standard output", .group = group},
       {.names = "--quiet,-q", .into = &common.quiet, .help = "No notes and no progress on standard error", .group = group},

@@ -16,7 +16,7 @@ sbx::CommandTable make_table() {
   sbx::CommandTable table;
   table.groups = {{"fs", "Files of a sandbox"}, {"tpl", "Saved templates"}, {"pool", "Warm pools of the daemon"}};
   table.commands = {create(),     ls(),        rm(),          stats(),    exec(),    attach(), run(),       fs_read(),     fs_write(),
-                    fs_ls(),      fs_upload(), fs_download(), tpl_save(), tpl_ls(),  tpl_rm(), build(),     pool_status(), pool_resize(),
+                    fs_ls(),      fs_upload(), fs_download(), tpl_save(), tpl_ls(),  tpl_rm(),    tpl_prune(), build(),     pool_status(), pool_resize(),
                     pool_flush(), events(),    health(),      host(),     prove(),   version(), keygen(), completion()};
   return table;
 }

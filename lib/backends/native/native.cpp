@@ -133,6 +133,7 @@ Result<launch::LaunchPlan> compile(const SandboxSpec& spec, const backend::Resol
   }
   plan.tree.layers = image.layers;
   plan.scratch_layer = image.scratch_layer;
+  plan.pinned = image.pinned;
   plan.writable_root = spec.is_root_writable();
   plan.hostname = spec.hostname();
   plan.workdir = spec.workdir();

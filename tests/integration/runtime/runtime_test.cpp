@@ -14,6 +14,7 @@
 #include <sandbox/runtime.hpp>
 #include <sandbox/sandbox.hpp>
 
+#include "support/eventually.hpp"
 #include "support/live_runtime.hpp"
 
 namespace sandbox::testing {
@@ -177,6 +178,108 @@ TEST_F(RuntimeIntegration, TemplatesComeBackAfterReopening) {
   }
   auto removed = runtime_->remove_template(id);
   EXPECT_TRUE(removed) << removed.error().to_string();
+}
+
+/// Layers in the state directory.
+std::size_t layers_in(const std::string& directory) {
+  return static_cast<std::size_t>(std::distance(std::filesystem::directory_iterator(directory + "/layers"), {}));
+}
+
+PruneOptions everything() {
+  PruneOptions options;
+  options.unused_for = 0s;
+  return options;
+}
+
+TEST_F(RuntimeIntegration, PruningLeavesTheLayerOfASandboxWhoseTemplateIsGone) {
+  open();
+  auto box = runtime_->create();
+  ASSERT_TRUE(box) << box.error().to_string();
+  run(*box, "echo data > /root/file; for i in $(seq 200); do echo $i > /root/f$i; done");
+  auto saved = box->save_template("t");
+  ASSERT_TRUE(saved) << saved.error().to_string();
+  auto copy = runtime_->create(SandboxSpec().image(Image::from_template(saved->id)));
+  ASSERT_TRUE(copy) << copy.error().to_string();
+  // Its record is damaged, and another runtime of the directory removes it.
+  std::ofstream(directory_.path() + "/templates/" + saved->id + ".meta") << "damaged";
+  {
+    auto other = Runtime::open(RuntimeOptions().state_directory(directory_.path()).launchers(1));
+    ASSERT_TRUE(other) << other.error().to_string();
+    auto removed = other->remove_template(saved->id);
+    ASSERT_TRUE(removed) << removed.error().to_string();
+    EXPECT_TRUE(runtime_->templates()->empty());
+    for (Runtime* each : {&*other, runtime_.get()}) {
+      auto pruned = each->prune(everything());
+      ASSERT_TRUE(pruned) << pruned.error().to_string();
+      EXPECT_TRUE(pruned->empty());
+    }
+  }
+  EXPECT_EQ(layers_in(directory_.path()), 1u);
+  EXPECT_EQ(run(*copy, "cat /root/file /root/f200"), "data\n200\n");
+  ASSERT_TRUE(copy->close());
+  ASSERT_TRUE(runtime_->close());
+  open();
+  EXPECT_EQ(layers_in(directory_.path()), 1u) << "it is young";
+  auto pruned = runtime_->prune(everything());
+  ASSERT_TRUE(pruned) << pruned.error().to_string();
+  ASSERT_EQ(pruned->size(), 1u);
+  EXPECT_GT(pruned->front().size.bytes(), 200u * 4096);
+  EXPECT_EQ(layers_in(directory_.path()), 0u);
+}
+
+TEST_F(RuntimeIntegration, PruningLeavesTheLayerOfASandboxThatOutlivesItsRuntime) {
+  open(RuntimeOptions().persistent().launchers(1));
+  std::string id;
+  {
+    auto box = runtime_->create();
+    ASSERT_TRUE(box) << box.error().to_string();
+    run(*box, "echo data > /root/file");
+    auto saved = box->save_template("t");
+    ASSERT_TRUE(saved) << saved.error().to_string();
+    ASSERT_TRUE(box->close());
+    id = saved->id;
+    auto copy = runtime_->create(SandboxSpec().image(Image::from_template(id)));
+    ASSERT_TRUE(copy) << copy.error().to_string();
+    ASSERT_TRUE(runtime_->leave());
+  }
+  runtime_.reset();
+  // Nobody but the launcher has it now, and no template says that it is needed.
+  for (const char* suffix : {".meta", ".tar.zst"}) ASSERT_EQ(::unlink((directory_.path() + "/templates/" + id + suffix).c_str()), 0);
+  {
+    auto other = Runtime::open(RuntimeOptions().state_directory(directory_.path()).launchers(1));
+    ASSERT_TRUE(other) << other.error().to_string();
+    auto pruned = other->prune(everything());
+    ASSERT_TRUE(pruned) << pruned.error().to_string();
+    EXPECT_TRUE(pruned->empty());
+  }
+  open(RuntimeOptions().persistent().launchers(1));
+  auto adoption = runtime_->adopted();
+  ASSERT_EQ(adoption.sandboxes.size(), 1u);
+  EXPECT_TRUE(runtime_->prune(everything())->empty());
+  EXPECT_EQ(run(adoption.sandboxes[0], "cat /root/file"), "data\n");
+  ASSERT_TRUE(adoption.sandboxes[0].close());
+  // The launcher lets go of it when it has seen the end.
+  EXPECT_TRUE(eventually([&] { return runtime_->prune(everything()) && layers_in(directory_.path()) == 0; }));
+}
+
+TEST_F(RuntimeIntegration, OpeningRemovesWhatNothingUsedForLong) {
+  open();
+  auto box = runtime_->create();
+  ASSERT_TRUE(box) << box.error().to_string();
+  auto saved = box->save_template("t");
+  ASSERT_TRUE(saved) << saved.error().to_string();
+  auto copy = runtime_->create(SandboxSpec().image(Image::from_template(saved->id)));
+  ASSERT_TRUE(copy) << copy.error().to_string();
+  ASSERT_TRUE(runtime_->close());
+  for (const char* suffix : {".meta", ".tar.zst"}) ASSERT_EQ(::unlink((directory_.path() + "/templates/" + saved->id + suffix).c_str()), 0);
+  open(RuntimeOptions().prune_after(0s));  // never
+  ASSERT_TRUE(runtime_->close());
+  EXPECT_EQ(layers_in(directory_.path()), 1u);
+  // Every second a little longer unused.
+  EXPECT_TRUE(eventually([&] {
+    open(RuntimeOptions().prune_after(1s));
+    return runtime_->close() && layers_in(directory_.path()) == 0;
+  }));
 }
 
 TEST_F(RuntimeIntegration, AWritableRootIsSavedWithItsRemovals) {

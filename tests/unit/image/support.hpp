@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -82,6 +83,7 @@ class StoreTest : public ::testing::Test {
     StoreOptions options;
     options.directory = directory_ + "/state/deep";
     options.limits = limits;
+    options.now = [this] { return std::chrono::system_clock::now() + later_; };
     auto store = ImageStore::open(std::move(options));
     ASSERT_TRUE(store) << store.error().to_string();
     store_ = *std::move(store);
@@ -108,6 +110,7 @@ class StoreTest : public ::testing::Test {
   }
 
   std::string directory_;
+  std::chrono::seconds later_{0};   ///< how far ahead the store's clock is
   std::unique_ptr<ImageStore> store_;
 };
 

@@ -22,6 +22,7 @@ Command fs_download();
 Command tpl_save();
 Command tpl_ls();
 Command tpl_rm();
+Command tpl_prune();
 Command build();
 
 Command pool_status();

@@ -8,6 +8,7 @@
 #include "connect.hpp"
 #include "describe.hpp"
 #include "output.hpp"
+#include "parse.hpp"
 
 /// Templates of the daemon; without one, those of this user's state directory.
 namespace sbx::commands {
@@ -17,9 +18,9 @@ using sandbox::Result;
 namespace {
 
 struct TplValues {
-  std::string id, label;
+  std::string id, label, unused_for;
   std::vector<std::string> ids;
-  bool wide = false;
+  bool wide = false, dry_run = false;
 };
 
 /// Where templates are kept: exactly one of the two.
@@ -97,6 +98,39 @@ Result<int> remove(const Common& common, const std::vector<std::string>& ids) {
   return code;
 }
 
+/// Of this user's state directory in any case: a daemon prunes its own, by itself.
+Result<int> prune(const Common& common, const TplValues& values) {
+  if (!common.endpoint.empty()) return sandbox::Error(sandbox::ErrorCode::invalid_argument, "a daemon prunes its own layers; without --endpoint those of this user's state directory are pruned");
+  sandbox::PruneOptions options;
+  options.dry_run = values.dry_run;
+  if (!values.unused_for.empty() && values.unused_for != "0") {
+    SANDBOX_TRY(const auto time, parse_duration(values.unused_for));
+    options.unused_for = std::chrono::ceil<std::chrono::seconds>(time);
+  } else if (!values.unused_for.empty()) {
+    options.unused_for = std::chrono::seconds(0);
+  }
+  SANDBOX_TRY(auto runtime, sandbox::Runtime::open(sandbox::RuntimeOptions().launchers(1).prune_after(std::chrono::seconds(0))));
+  SANDBOX_TRY(const auto layers, runtime.prune(options));
+  std::uint64_t total = 0;
+  for (const auto& layer : layers) total += layer.size.bytes();
+  if (common.json) {
+    Json list = Json::array();
+    for (const auto& layer : layers)
+      list.push(Json::object().add("digest", layer.digest).add("size", layer.size.bytes()).add("last_used", utc_time(layer.last_used)));
+    print_json(Json::object().add("dry_run", values.dry_run).add("layers", list).add("size", total));
+  } else if (common.quiet) {
+    std::string text;
+    for (const auto& layer : layers) text += layer.digest + "\n";
+    print(text);
+  } else {
+    Table table({{"LAYER"}, {"SIZE", Table::Align::right}, {"LAST USED"}});
+    for (const auto& layer : layers) table.add({layer.digest.substr(0, 16), column_size(layer.size.bytes()), local_time(layer.last_used)});
+    print(table.str(has_colour(STDOUT_FILENO)));
+    print(std::to_string(layers.size()) + (values.dry_run ? " to remove, " : " removed, ") + column_size(total) + "\n");
+  }
+  return 0;
+}
+
 int told(const Common& common, const Result<int>& done) {
   return done ? *done : fail(common, done.error(), daemon_hint(common, done.error()));
 }
@@ -150,6 +184,21 @@ Command tpl_rm() {
   command.examples = "Examples:\n  sbx tpl rm tpl-59e91508\n";
   command.options = {{.names = "ID", .into = &values->ids, .help = "tpl-…", .required = true, .completes = Completes::templates}};
   command.run = [values](const Common& common) { return told(common, remove(common, values->ids)); };
+  return command;
+}
+
+Command tpl_prune() {
+  const auto values = std::make_shared<TplValues>();
+  Command command;
+  command.path = "tpl prune";
+  command.help = "Remove unpacked layers that no template, sandbox or process uses";
+  command.examples =
+      "Examples:\n  sbx tpl prune --dry-run\n  sbx tpl prune --unused-for 0                      all that nothing uses now\n";
+  command.options = {
+      {.names = "--unused-for", .into = &values->unused_for, .help = "How long nothing must have used them (default: 168h)", .value = "TIME"},
+      {.names = "--dry-run,-n", .into = &values->dry_run, .help = "Only tell which"},
+  };
+  command.run = [values](const Common& common) { return told(common, prune(common, *values)); };
   return command;
 }
 
