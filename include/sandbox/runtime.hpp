@@ -177,7 +177,8 @@ class Runtime {
   Result<TemplateInfo> find_template(const std::string& id) const;
   Result<void> remove_template(const std::string& id);
   /// Removes unpacked layers of the state directory that nothing uses, in this process or another, and tells which. One
-  /// killed meanwhile leaves whole layers or none. Errors: by errno.
+  /// killed meanwhile leaves whole layers or none. Errors: invalid_argument (a negative time); by errno, for one that does not
+  /// go when the others are gone.
   Result<std::vector<PrunedLayer>> prune(const PruneOptions& options = PruneOptions());
 
   Result<HostReport> host() const;

@@ -23,7 +23,7 @@ struct ResolvedImage {
   std::vector<std::string> layers;     ///< absolute directories, lowest first, owned by ids 0…65535 as inside
   std::string scratch_layer;           ///< template: directory with root/, tmp/, shm/ (and upper/) to start the writable part from
   std::string digest;                  ///< identifies the content; part of the pool key
-  std::vector<std::string> pinned;     ///< of these directories, those to keep a shared flock(2) on while a sandbox outlives us
+  std::vector<std::string> pinned;     ///< of these directories, those to hold a shared flock(2) on for a sandbox that may outlive us
 };
 
 /// One sandbox, made. Destruction destroys it (destroy() is the explicit form). Thread-safe.

@@ -280,6 +280,8 @@ Result<std::unique_ptr<ImageStore>> ImageStore::open(StoreOptions options) {
 Result<void> ImageStore::Impl::sweep() {
   SANDBOX_TRY(const StoreLock lock, StoreLock::take(root.get()));
   SANDBOX_TRY(const std::vector<std::string> unfinished, os::beneath::list(work.get(), "."));
+  // Some may be layers that a killed collection took away: see collect().
+  if (!unfinished.empty() && ::fsync(layers.get()) != 0) return Error::from_errno(errno, "image.sync");
   for (const std::string& name : unfinished) {
     const UniqueFd fd(::openat(work.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
     if (fd && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) continue;  // its owner lives
@@ -344,11 +346,17 @@ Result<std::string> ImageStore::Impl::digest_of(int fd, const std::string& ident
 /// The layer, if it is there and stays.
 Result<std::shared_ptr<LayerPin>> ImageStore::Impl::pin(const std::string& digest) {
   std::lock_guard lock(mutex);
-  if (auto pinned = pins[digest].lock()) return pinned;
+  if (const auto found = pins.find(digest); found != pins.end())
+    if (auto pinned = found->second.lock()) return pinned;
+  std::erase_if(pins, [](const auto& entry) { return entry.second.expired(); });
   for (;;) {
     UniqueFd fd(::openat(layers.get(), digest.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
     if (!fd && errno == ENOENT) return std::shared_ptr<LayerPin>();
-    if (!fd || ::flock(fd.get(), LOCK_SH) != 0) return about(layer_path(digest), errno);
+    if (!fd) return about(layer_path(digest), errno);
+    if (::flock(fd.get(), LOCK_SH) != 0) {
+      if (errno == EINTR) continue;  // a collection held it that moment
+      return about(layer_path(digest), errno);
+    }
     // Whoever removes it moves it away first: the lock counts only if the name still leads to what was locked.
     struct stat locked {}, named {};
     if (::fstat(fd.get(), &locked) != 0) return about(layer_path(digest), errno);
@@ -752,6 +760,7 @@ Result<std::set<std::string>> ImageStore::Impl::kept() const {
 
 Result<std::vector<PrunedLayer>> ImageStore::collect(const CollectOptions& options) {
   std::vector<PrunedLayer> unused;
+  std::optional<Error> failure;
   std::optional<Work> place;
   if (!options.dry_run) {
     // Mostly there is nothing to do, and then nothing is written either.
@@ -778,16 +787,20 @@ Result<std::vector<PrunedLayer>> ImageStore::collect(const CollectOptions& optio
       const bool known = ::fstat(layer.get(), &status) == 0;
       const std::chrono::system_clock::time_point used(std::chrono::duration_cast<std::chrono::system_clock::duration>(
           std::chrono::seconds(status.st_ctim.tv_sec) + std::chrono::nanoseconds(status.st_ctim.tv_nsec)));
-      const bool old = known && now - used >= options.unused_for;
+      // Compared in seconds, of which any number fits.
+      const bool old = known && std::chrono::floor<std::chrono::seconds>(now - used) >= options.unused_for;
       // Whoever waits for the lock finds the name gone, and unpacks again.
       const bool taken = old && (options.dry_run || ::renameat(impl_->layers.get(), name.c_str(), place->fd(), name.c_str()) == 0);
       const int why = errno;
       ::flock(layer.get(), LOCK_UN);  // as for StoreLock
-      if (old && !taken) return Error::from_errno(why, "image.collect", name);
-      if (old) unused.push_back({name, ByteCount(0), used});
+      if (taken) unused.push_back({name, ByteCount(0), used});
+      if (old && !taken && !failure) failure = Error::from_errno(why, "image.collect", name);  // in nobody else's way
     }
     // Before anything in it goes: a layer that comes back with a lost rename must be whole.
-    if (!options.dry_run && !unused.empty() && ::fsync(impl_->layers.get()) != 0) return Error::from_errno(errno, "image.sync");
+    if (!options.dry_run && !unused.empty() && ::fsync(impl_->layers.get()) != 0) {
+      if (failure) failure->ignore("this one is worse");
+      return Error::from_errno(errno, "image.sync");
+    }
   }
   if (!options.dry_run) SANDBOX_SYNC_POINT("image.layers_taken");
   for (PrunedLayer& layer : unused) {
@@ -796,6 +809,7 @@ Result<std::vector<PrunedLayer>> ImageStore::collect(const CollectOptions& optio
     const UniqueFd tree(::openat(from, layer.digest.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
     if (tree) layer.size = ByteCount(usage_of(tree.get()));
   }
+  if (failure) return *std::move(failure);
   return unused;
 }
 

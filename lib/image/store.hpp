@@ -96,9 +96,9 @@ class ImageStore {
   /// Errors: not_found, failed_precondition (a ResolvedImage of it lives, in this process or another).
   Result<void> remove_template(const std::string& id);
   /// Removes (or only tells of) layers that no template is or stands on, that nobody has pinned, in any process, nor a
-  /// launcher for a sandbox that outlived its own, and that were last used `unused_for` ago. Layers go as a whole: what a
+  /// launcher for a sandbox that may outlive its own, and that were last used `unused_for` ago. Layers go as a whole: what a
   /// killed process had begun to remove is swept by the next open. Takes the store's lock shortly. By digest.
-  /// Errors: by errno.
+  /// Errors: by errno; of one layer that does not go, when the others are gone.
   Result<std::vector<PrunedLayer>> collect(const CollectOptions& options);
   /// Whether there is any layer; one look into a directory.
   bool has_layers() const noexcept;

@@ -144,7 +144,7 @@ struct LaunchPlan {
   std::uint64_t inodes = 0;
   std::string filter;                    ///< struct sock_filter[], as the kernel takes it
   bool allow_unenforced = false;
-  std::vector<std::string> pinned;       ///< host directories a committed sandbox holds a shared flock(2) on until it ends
+  std::vector<std::string> pinned;       ///< host directories on which a sandbox of a persistent launcher holds a shared flock(2)
   SANDBOX_FIELDS(SANDBOX_FIELD(1, recipe) SANDBOX_FIELD(2, tree) SANDBOX_FIELD(3, scratch_layer)
                  SANDBOX_FIELD(4, writable_root) SANDBOX_FIELD(5, hostname) SANDBOX_FIELD(6, workdir)
                  SANDBOX_FIELD(7, environment) SANDBOX_FIELD(8, network) SANDBOX_FIELD(9, memory)

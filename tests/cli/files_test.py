@@ -135,6 +135,12 @@ class Templates(Case):
         self.assertEqual(os.listdir(state / 'layers'), [])
         refused = subprocess.run([sbx.SBX, 'tpl', 'prune', '--unused-for', 'soon'], env=environment, capture_output=True)
         self.assertEqual(refused.returncode, 1)
+        # Whoever names a daemon does not mean this directory.
+        environment['SANDBOXD_ENDPOINT'] = 'unix:///nonexistent/socket'
+        refused = subprocess.run([sbx.SBX, 'tpl', 'prune'], env=environment, capture_output=True)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn(b'prunes its own', refused.stderr)
+        prune('--embedded')
 
 
 if __name__ == '__main__':

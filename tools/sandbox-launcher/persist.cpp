@@ -65,7 +65,6 @@ Result<void> Server::commit(const launch::Request& request, std::vector<UniqueFd
   SANDBOX_TRY(Sandbox * sandbox, find(wanted.id));
   if (!rendezvous_) return Error(ErrorCode::failed_precondition, "this launcher does not persist").with_operation("native.persist");
   SANDBOX_SYNC_POINT("launcher.before_commit");
-  SANDBOX_CHECK(hold_layers(*sandbox));
   sandbox->committed = true;
   sandbox->record = std::move(wanted.record);
   SANDBOX_SYNC_POINT("launcher.committed");
@@ -73,28 +72,25 @@ Result<void> Server::commit(const launch::Request& request, std::vector<UniqueFd
   return {};
 }
 
-/// A sandbox that outlives its owner also outlives the owner's locks on the layers it stands on: from now on they are
-/// ours. The owner has them still, so this waits for nobody.
-Result<void> Server::hold_layers(Sandbox& sandbox) {
-  std::erase_if(holds_, [](const auto& entry) { return entry.second.expired(); });
-  while (!sandbox.pinned.empty()) {
-    const std::string& path = sandbox.pinned.back();
-    std::shared_ptr<UniqueFd> hold = holds_[path].lock();
+/// A sandbox that outlives its owner also outlives the owner's locks on the layers it stands on: it has its own from the
+/// start, so that there is no moment between the owner's end and the commit's arrival without any. The owner, who waits for
+/// the sandbox, has them too, so this waits for nobody. At descriptors that no child gets a copy of.
+Result<void> Server::hold_layers(Sandbox& sandbox, const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) {
+    const auto known = holds_.find(path);
+    std::shared_ptr<UniqueFd> hold = known == holds_.end() ? nullptr : known->second.lock();
     if (!hold) {
-      UniqueFd directory;
-      {
-        Base::HostView view(base_);
-        if (!view.entered()) return Error::from_errno(errno, "native.image", "setns");
-        directory.reset(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        if (!directory) return Error::from_errno(errno, "native.image", path);
-      }
+      std::erase_if(holds_, [](const auto& entry) { return entry.second.expired(); });
+      Base::HostView view(base_);
+      if (!view.entered()) return Error::from_errno(errno, "native.image", "setns");
+      const UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+      if (!directory) return Error::from_errno(errno, "native.image", path);
       hold = std::make_shared<UniqueFd>(::fcntl(directory.get(), F_DUPFD_CLOEXEC, kFirstKeptFd));
       if (!*hold) return Error::from_errno(errno, "native.fds");
       if (::flock(hold->get(), LOCK_SH | LOCK_NB) != 0) return Error::from_errno(errno, "native.image", path);
       holds_[path] = hold;
     }
     sandbox.holds.push_back(std::move(hold));
-    sandbox.pinned.pop_back();
   }
   return {};
 }

@@ -515,7 +515,7 @@ Result<void> Server::start(Sandbox& sandbox, const std::shared_ptr<Recipe>& reci
   if (rendezvous_) {
     SANDBOX_TRY(auto door, os::socket_pair(SOCK_SEQPACKET | SOCK_NONBLOCK));
     SANDBOX_TRY(sandbox.door, keep(std::move(door.first)));
-    sandbox.pinned = recipe->plan().pinned;
+    SANDBOX_CHECK(hold_layers(sandbox, recipe->plan().pinned));
     slot->fds.push_back(std::move(door.second));
     plan.door = slot->fds.back().get();
   }

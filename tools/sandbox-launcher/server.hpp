@@ -49,8 +49,7 @@ class Server {
     std::uint64_t made_ns = 0;
     bool committed = false;            ///< outlives the control connection
     std::string record;                ///< of the latest commit
-    std::vector<std::string> pinned;   ///< the plan's, until they are held
-    std::vector<std::shared_ptr<core::UniqueFd>> holds;  ///< locks on them
+    std::vector<std::shared_ptr<core::UniqueFd>> holds;  ///< locks on its layers; none unless persistent
     os::CgroupSet cgroups;
     std::uint32_t first_id = 0;
     bool has_ids = false;
@@ -71,7 +70,7 @@ class Server {
   struct Permitted;
   static const Permitted kPermitted[];
 
-  Result<void> hold_layers(Sandbox& sandbox);
+  Result<void> hold_layers(Sandbox& sandbox, const std::vector<std::string>& paths);
   bool handle_packet();
   bool lose_control();
   void on_rendezvous();

@@ -14,6 +14,7 @@ Record Record::of(const Expectation& expected, std::string_view above) {
   record.benchmark_without_network_namespace = expected.benchmark_without_network_namespace;
   record.memory = expected.memory;
   record.above = above;
+  record.holds_layers = expected.holds_layers;
   return record;
 }
 
@@ -25,6 +26,7 @@ std::shared_ptr<const Expectation> Record::expectation() const {
   expected->bridge = bridge;
   expected->benchmark_without_network_namespace = benchmark_without_network_namespace;
   expected->memory = memory;
+  expected->holds_layers = holds_layers;
   return expected;
 }
 

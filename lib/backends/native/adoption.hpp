@@ -18,8 +18,10 @@ struct Record {
   bool writable_root = false, bridge = false, benchmark_without_network_namespace = false;
   std::uint64_t memory = 0;
   std::string above;
+  bool holds_layers = false;
   SANDBOX_FIELDS(SANDBOX_FIELD(1, unenforced) SANDBOX_FIELD(2, mounts) SANDBOX_FIELD(3, writable_root) SANDBOX_FIELD(4, bridge)
-                 SANDBOX_FIELD(5, benchmark_without_network_namespace) SANDBOX_FIELD(6, memory) SANDBOX_FIELD(7, above))
+                 SANDBOX_FIELD(5, benchmark_without_network_namespace) SANDBOX_FIELD(6, memory) SANDBOX_FIELD(7, above)
+                 SANDBOX_FIELD(8, holds_layers))
 
   static Record of(const Expectation& expected, std::string_view above);
   std::shared_ptr<const Expectation> expectation() const;

@@ -94,6 +94,11 @@ Result<void> NativeInstance::destroy() {
   SANDBOX_SYNC_POINT("native.destroy_told");
   if (!wait_for(pidfd_.get(), POLLIN, soon()))
     return Error(ErrorCode::deadline_exceeded, "the sandbox's processes did not end").with_operation("native.destroy");
+  // The launcher lets go of the layers when it sees the end. Whoever removes them after us must not find them in use.
+  if (launcher_->persistent && expected_->holds_layers) {
+    auto forgotten = launcher_->call(launch::Kind::destroy, target(), soon());
+    if (!forgotten) forgotten.error().ignore("not_found: it has, already; otherwise they are said to be in use");
+  }
   return {};
 }
 

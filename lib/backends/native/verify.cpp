@@ -29,6 +29,7 @@ Expectation::Expectation(const launch::LaunchPlan& plan, const launch::Prepared&
   writable_root = plan.writable_root;
   bridge = plan.network == launch::NetworkMode::bridge;
   memory = plan.memory;
+  holds_layers = !plan.pinned.empty();
 }
 
 Expectation::Expectation() {

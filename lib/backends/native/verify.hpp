@@ -25,6 +25,7 @@ struct Expectation {
   bool writable_root = false, bridge = false;
   bool benchmark_without_network_namespace = false;
   std::uint64_t memory = 0;
+  bool holds_layers = false;                    ///< the launcher has locks for it: LaunchPlan::pinned
 };
 
 }  // namespace sandbox::native

@@ -10,14 +10,19 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <iterator>
 #include <set>
 #include <sstream>
+#include <string>
 #include <thread>
 
+#include <sandbox/sandbox.hpp>
+
 #include "kill_case.hpp"
+#include "support/eventually.hpp"
 #include "support/ledger.hpp"
 #include "support/live_runtime.hpp"
 #include "support/sync_points.hpp"
@@ -75,6 +80,64 @@ TEST_F(Kill, AnEmbeddersSandboxes) { matrix("embedded", {story_program(), helper
 TEST_F(Kill, APersistentEmbeddersSandboxes) { matrix("persistent", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, 2); }
 TEST_F(Kill, WhoeverTakesOver) { matrix("adopt", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, 3); }
 TEST_F(Kill, ADaemonsSandboxes) { matrix("daemon", {helper("sandboxd"), helper("sandbox-launcher"), helper("sandbox-agent")}, 4); }
+
+// Killed when its last word, that a sandbox is to outlive it, is said but not heard: what the sandbox stands on is held by
+// then, so that nobody removes it meanwhile.
+TEST_F(Kill, NobodyPrunesWhatASandboxStandsOnThatIsAboutToBeKept) {
+  const Ledger before = Ledger::take();
+  const StateDirectory directory;
+  const std::string state = directory.path() + "/s", output = directory.path() + "/story.out";
+  const auto open = [&](bool persistent) {
+    return Runtime::open(RuntimeOptions().state_directory(state).launchers(1).persistent(persistent));
+  };
+  std::string id;
+  {
+    auto runtime = open(false);
+    ASSERT_TRUE(runtime) << runtime.error().to_string();
+    auto box = runtime->create();
+    ASSERT_TRUE(box) << box.error().to_string();
+    EXPECT_OK(box->fs().write("/root/token", "kept"));
+    auto saved = box->save_template("story");
+    ASSERT_TRUE(saved) << saved.error().to_string();
+    id = saved->id;
+  }
+  const auto points = sync_points(helper("sandbox-launcher"));
+  ASSERT_TRUE(points.contains("launcher.before_commit"));
+  Tracer tracer({"kill-story", "sandbox-launcher", "sandbox-agent"});
+  tracer.break_at("sandbox-launcher", points.at("launcher.before_commit"));
+  const pid_t story = tracer.start({story_program(), "template", state, id}, output);
+  auto stop = tracer.next(Tracer::Clock::now() + 40s);
+  while (stop && stop->why == Tracer::Why::ended && stop->process != story) stop = tracer.next(Tracer::Clock::now() + 40s);  // of the runtime above
+  ASSERT_TRUE(stop && stop->why == Tracer::Why::breakpoint);
+  tracer.kill(story);
+  // Nothing but a lock says any more that the layer is needed.
+  for (const char* suffix : {".meta", ".tar.zst"}) ASSERT_TRUE(std::filesystem::remove(state + "/templates/" + id + suffix));
+  {
+    auto other = open(false);
+    ASSERT_TRUE(other) << other.error().to_string();
+    PruneOptions everything;
+    everything.unused_for = 0s;
+    const auto pruned = other->prune(everything);
+    ASSERT_TRUE(pruned) << pruned.error().to_string();
+    EXPECT_TRUE(pruned->empty());
+    tracer.detach();
+
+    auto next = open(true);
+    ASSERT_TRUE(next) << next.error().to_string();
+    auto adoption = next->adopted();
+    ASSERT_EQ(adoption.sandboxes.size(), 1u);
+    EXPECT_EQ(adoption.sandboxes[0].fs().read_text("/root/token").value_or("gone"), "kept");
+    EXPECT_OK(adoption.sandboxes[0].close());
+    const auto after = next->prune(everything);
+    ASSERT_TRUE(after) << after.error().to_string();
+    EXPECT_EQ(after->size(), 1u);
+  }
+  EXPECT_TRUE(eventually([&] {
+    while (::waitpid(-1, nullptr, WNOHANG) > 0) {
+    }
+    return difference(before, Ledger::take()).empty();
+  })) << difference(before, Ledger::take());
+}
 
 }  // namespace
 }  // namespace sandbox::testing

@@ -4,6 +4,7 @@
 //   kill-story persistent STATE          a persistent one; leaves its first sandbox behind and waits for its end
 //   kill-story adopt STATE EARLIER...    takes over what the processes that wrote the files EARLIER had said they made
 //   kill-story daemon URL                a client of a daemon
+//   kill-story template STATE ID         a persistent runtime with one sandbox of a template; waits for its end
 //
 // Lines: "created ID", "closing ID", "closed ID", "error STEP CODE TEXT", "LIE TEXT", "done". An error is an honest answer:
 // the story then starts over with new sandboxes. A LIE is a result that cannot be.
@@ -194,6 +195,16 @@ int adopt(const std::string& state, const std::vector<std::string>& earlier) {
   return 0;
 }
 
+int from_template(const std::string& state, const std::string& id) {
+  auto runtime = sandbox::Runtime::open(sandbox::RuntimeOptions().state_directory(state).launchers(1).persistent());
+  if (!runtime) return failed("open", runtime.error()), 3;
+  auto box = make(*runtime, SandboxSpec().image(sandbox::Image::from_template(id)), true);
+  if (!box) return failed("create", box.error()), 3;
+  say("done");
+  ::pause();
+  return 0;
+}
+
 int daemon(const std::string& url) {
   const auto give_up = std::chrono::steady_clock::now() + kPatience;
   auto client = sandbox::Client::connect(url, sandbox::ClientOptions().reconnect(10s).timeout(kPatience));
@@ -225,6 +236,7 @@ int main(int argc, char** argv) {
     if (arguments[0] == "persistent") return embedded(arguments[1], true);
     if (arguments[0] == "adopt") return adopt(arguments[1], {arguments.begin() + 2, arguments.end()});
     if (arguments[0] == "daemon") return daemon(arguments[1]);
+    if (arguments[0] == "template" && arguments.size() == 3) return from_template(arguments[1], arguments[2]);
   }
   return 64;
 }

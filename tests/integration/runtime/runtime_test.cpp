@@ -258,8 +258,24 @@ TEST_F(RuntimeIntegration, PruningLeavesTheLayerOfASandboxThatOutlivesItsRuntime
   EXPECT_TRUE(runtime_->prune(everything())->empty());
   EXPECT_EQ(run(adoption.sandboxes[0], "cat /root/file"), "data\n");
   ASSERT_TRUE(adoption.sandboxes[0].close());
-  // The launcher lets go of it when it has seen the end.
-  EXPECT_TRUE(eventually([&] { return runtime_->prune(everything()) && layers_in(directory_.path()) == 0; }));
+  auto pruned = runtime_->prune(everything());
+  ASSERT_TRUE(pruned) << pruned.error().to_string();
+  EXPECT_EQ(pruned->size(), 1u);
+  EXPECT_EQ(layers_in(directory_.path()), 0u);
+}
+
+TEST_F(RuntimeIntegration, ATemplateCanBeRemovedAsSoonAsItsSandboxIsClosed) {
+  open(RuntimeOptions().persistent().launchers(1));
+  auto box = runtime_->create();
+  ASSERT_TRUE(box) << box.error().to_string();
+  for (int i = 0; i < 20 && !HasFailure(); ++i) {
+    auto saved = box->save_template("t");
+    ASSERT_TRUE(saved) << saved.error().to_string();
+    auto copy = runtime_->create(SandboxSpec().image(Image::from_template(saved->id)));
+    ASSERT_TRUE(copy) << copy.error().to_string();
+    EXPECT_OK(copy->close());
+    EXPECT_OK(runtime_->remove_template(saved->id));  // the launcher holds nothing of it any more
+  }
 }
 
 TEST_F(RuntimeIntegration, OpeningRemovesWhatNothingUsedForLong) {

@@ -81,6 +81,8 @@ TEST(LaunchPlan, RefusesWhatCannotBeMeant) {
   EXPECT_NE(refused([](auto& p) { p.tree.entries[1].mode = 04755; }).find("mode"), std::string::npos);
   EXPECT_NE(refused([](auto& p) { p.tree.entries.push_back({EntryKind::symlink, "x", "", 0}); }).find("source"), std::string::npos);
   EXPECT_NE(refused([](auto& p) { p.scratch_layer = "t"; }).find("scratch"), std::string::npos);
+  EXPECT_NE(refused([](auto& p) { p.pinned = {"/layers/t", "t"}; }).find("pinned"), std::string::npos);
+  EXPECT_NE(refused([](auto& p) { p.pinned.assign(1000, "/layers/t"); }).find("pinned"), std::string::npos);
   EXPECT_NE(refused([](auto& p) { p.hostname = ""; }).find("hostname"), std::string::npos);
   EXPECT_NE(refused([](auto& p) { p.hostname = "a\nb"; }).find("hostname"), std::string::npos);
   EXPECT_NE(refused([](auto& p) { p.workdir = "root"; }).find("workdir"), std::string::npos);

@@ -98,9 +98,11 @@ Result<int> remove(const Common& common, const std::vector<std::string>& ids) {
   return code;
 }
 
-/// Of this user's state directory in any case: a daemon prunes its own, by itself.
+/// Of this user's state directory, whether a daemon runs here or not: that prunes its own, by itself.
 Result<int> prune(const Common& common, const TplValues& values) {
-  if (!common.endpoint.empty()) return sandbox::Error(sandbox::ErrorCode::invalid_argument, "a daemon prunes its own layers; without --endpoint those of this user's state directory are pruned");
+  if (names_daemon(common))
+    return sandbox::Error(sandbox::ErrorCode::invalid_argument,
+                          "a daemon prunes its own layers by itself; --embedded, without --endpoint, prunes those of this user's state directory");
   sandbox::PruneOptions options;
   options.dry_run = values.dry_run;
   if (!values.unused_for.empty() && values.unused_for != "0") {
@@ -191,7 +193,7 @@ Command tpl_prune() {
   const auto values = std::make_shared<TplValues>();
   Command command;
   command.path = "tpl prune";
-  command.help = "Remove unpacked layers that no template, sandbox or process uses";
+  command.help = "Remove unpacked layers of this user's state directory that no template, sandbox or process uses";
   command.examples =
       "Examples:\n  sbx tpl prune --dry-run\n  sbx tpl prune --unused-for 0                      all that nothing uses now\n";
   command.options = {
