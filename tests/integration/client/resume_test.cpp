@@ -72,16 +72,17 @@ TEST_F(Resume, ACommandRunsOnceHoweverOftenItsConnectionBreaks) {
   Sandbox b = far.create().value();
   ASSERT_TRUE(b.process().exec("true").value().ok());
   {
-    // A few hundred bytes are enough for a call to be under way, too few for the next one to be.
+    // A few hundred bytes are enough for a call to be under way, too few for the next one to be. Each is cut several times, and pauses
+    // between the tries grow: more calls take long and show no more.
     Cutter cutter(proxy(), 1000, 700);
-    for (int i = 0; i < 40; ++i) {
+    for (int i = 0; i < 15; ++i) {
       const auto r = b.process().exec("echo x >> /root/log; echo " + std::to_string(i));
       ASSERT_TRUE(r) << r.error().to_string();
       EXPECT_EQ(r->stdout_text(), std::to_string(i) + "\n");
     }
     EXPECT_GE(cutter.cuts(), 5);
   }
-  EXPECT_EQ(b.process().exec("wc -l < /root/log").value().stdout_text(), "40\n");
+  EXPECT_EQ(b.process().exec("wc -l < /root/log").value().stdout_text(), "15\n");
 }
 
 TEST_F(Resume, OperationsWaitWhileTheDaemonCannotBeReached) {
