@@ -113,18 +113,19 @@ TEST(AgentProgram, KeepsAnsweringWhenItCannotFork) {
   EXPECT_EQ(agent.harness->run("echo again")->out, "again\n");
 }
 
-/// Proportional share of memory; 0 when it may not be read.
-long pss_kib(pid_t process) {
+/// Proportional share of memory, KiB: "Pss", or of what is no file "Pss_Anon"; 0 when it may not be read or this kernel does not say.
+long share_kib(pid_t process, const std::string& of) {
   std::ifstream rollup("/proc/" + std::to_string(process) + "/smaps_rollup");
   std::string word;
-  long pss = 0;
-  while (pss == 0 && rollup >> word)
-    if (word == "Pss:") rollup >> pss;
-  return pss;
+  long share = 0;
+  while (share == 0 && rollup >> word)
+    if (word == of + ":") rollup >> share;
+  return share;
 }
 
 TEST(AgentProgram, IdlesInLittleMemory) {
-  // Sixteen, as in a pool: program text is shared between all agents of a host.
+  // Sixteen, as in a pool: program text is shared between all agents of a host. What one of them alone has mapped of it counts as its
+  // own, 64 KiB at a time, so text is looked at on average, and what each has for itself alone.
   std::vector<std::unique_ptr<Running>> agents;
   for (int i = 0; i < 16; ++i) {
     agents.push_back(std::make_unique<Running>());
@@ -132,13 +133,20 @@ TEST(AgentProgram, IdlesInLittleMemory) {
     // Each has worked before it idles: started a program, moved output, given its buffers back.
     ASSERT_TRUE(agents.back()->harness->run("head -c 3000000 /dev/zero")->ok());
   }
+  if (share_kib(agents.front()->process->pid(), "Pss") == 0) GTEST_SKIP() << "no permission to read smaps_rollup";
+  // The result of its program may come before its buffers were given back.
   for (const auto& agent : agents) {
-    // The result of its program may come before its buffers were given back.
-    long pss = 0;
-    EXPECT_TRUE(sandbox::testing::eventually([&] { return (pss = pss_kib(agent->process->pid())) <= 192; })) << pss << " KiB";
-    if (pss == 0) GTEST_SKIP() << "no permission to read smaps_rollup";
-    if (agent == agents.front()) RecordProperty("pss_kib", static_cast<int>(pss)), std::printf("idle agent: %ld KiB PSS\n", pss);
+    long anonymous = 0;
+    EXPECT_TRUE(sandbox::testing::eventually([&] { return (anonymous = share_kib(agent->process->pid(), "Pss_Anon")) <= 128; })) << anonymous << " KiB";
   }
+  long average = 0;
+  EXPECT_TRUE(sandbox::testing::eventually([&] {
+    average = 0;
+    for (const auto& agent : agents) average += share_kib(agent->process->pid(), "Pss");
+    return (average /= static_cast<long>(agents.size())) <= 192;
+  })) << average << " KiB";
+  RecordProperty("pss_kib", static_cast<int>(average));
+  std::printf("idle agent: %ld KiB PSS\n", average);
 }
 
 }  // namespace
