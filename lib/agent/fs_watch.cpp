@@ -22,6 +22,7 @@ constexpr std::string_view kFsWatch = "fs.watch";
 constexpr std::size_t kMaxWatches = 65536;       ///< directories of one watch
 constexpr std::size_t kMaxRemembered = 4096;     ///< names a scan reported, to tell their events from news
 constexpr std::size_t kBatchEvents = 256;
+constexpr std::size_t kBatchBytes = 56 << 10;    ///< of paths: far below what one message holds (protocol::kMaxRequest)
 constexpr std::size_t kReadSize = 16 << 10;
 /// How long the first half of a rename waits for the second when the kernel has not queued it yet.
 constexpr auto kPairWait = std::chrono::milliseconds(10);
@@ -116,13 +117,15 @@ class FsWatch final : public FileOperation {
     event.path = std::move(path);
     event.old_path = std::move(old_path);
     event.type = type;
+    out_bytes_ += event.path.size() + event.old_path.size();
     out_.events.push_back(std::move(event));
-    if (out_.events.size() >= kBatchEvents) flush();
+    if (out_.events.size() >= kBatchEvents || out_bytes_ >= kBatchBytes) flush();
   }
   void flush() {
     if (out_.events.empty()) return;
     message(out_);
     out_.events.clear();
+    out_bytes_ = 0;
   }
 
   // -- scanning ------------------------------------------------------------------------------------------------------
@@ -348,6 +351,7 @@ class FsWatch final : public FileOperation {
   int root_ = -1;
   bool is_directory_ = false, ready_ = false, paused_ = false;
   protocol::FsEvents out_;
+  std::size_t out_bytes_ = 0;   ///< of the paths in out_
   std::optional<Move> moving_;
   Loop::TimerId timer_ = 0;
 

@@ -32,10 +32,12 @@ class Operation : public session::StreamHandler {
   Context& context() noexcept { return context_; }
   bool ended() const noexcept { return ended_; }
 
-  /// Sends `message` (an encoded struct of the method).
+  /// Sends `body` (a struct of the method). One that no message can hold ends the stream with resource_exhausted: a client
+  /// never misses one without being told.
   template <protocol::Message T>
   void message(const T& body) {
-    context_.session.send_message(context_.stream, protocol::encode(body));
+    if (ended_) return;
+    if (auto sent = context_.session.send_message(context_.stream, protocol::encode(body)); !sent) fail(sent.error());
   }
   /// Ends with success and `result`. Only the first finish() or fail() counts.
   template <protocol::Message T>

@@ -207,8 +207,7 @@ Result<ExitStatus> RunningProcess::State::wait(core::TimePoint deadline) {
 Result<void> RunningProcess::State::control(const protocol::ExecControl& control) {
   return link().with([&](session::Session& session) -> Result<void> {
     if (over()) return {};
-    session.send_message(stream(), protocol::encode(control));
-    return {};
+    return session.send_message(stream(), protocol::encode(control));
   });
 }
 

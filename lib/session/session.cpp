@@ -220,10 +220,16 @@ std::size_t Session::writable(StreamId stream, Channel channel) const noexcept {
   return tx ? impl_->writable(*tx) : 0;
 }
 
-void Session::send_message(StreamId id, std::string message) {
+Result<void> Session::send_message(StreamId id, std::string message) {
+  if (message.size() > protocol::kMaxRequest) {
+    // By the same codes as a request and a result that are too large: open(), end().
+    const bool client = impl_->role_ == Role::client;
+    return Error(client ? ErrorCode::invalid_argument : ErrorCode::resource_exhausted, "the message is too large");
+  }
   Stream* stream = impl_->find(id);
-  if (!stream || stream->ended || message.size() > protocol::kMaxRequest) return;
+  if (!stream || stream->ended) return {};
   impl_->control({.type = FrameType::message, .stream = id}, as_bytes(message));
+  return {};
 }
 
 bool Session::can_message(StreamId id) {

@@ -129,8 +129,10 @@ class Session {
   /// it and commit() before any other call on this session.
   std::span<std::byte> reserve(StreamId stream, Channel channel, std::size_t max);
   void commit(StreamId stream, Channel channel, std::size_t count, bool fin = false);
-  /// A structured message; overtakes queued DATA of the same stream. Dropped when the stream is gone.
-  void send_message(StreamId stream, std::string message);
+  /// A structured message; overtakes queued DATA of the same stream. Dropped when the stream is gone: its handler knows.
+  /// Errors: invalid_argument (client), resource_exhausted (agent): beyond kMaxRequest; nothing was sent and the stream
+  /// goes on.
+  Result<void> send_message(StreamId stream, std::string message);
   /// Whether little enough is queued that more messages should be made now; otherwise on_drained(stream) follows.
   /// Whoever makes many messages (listings, events) must ask: messages have no credit.
   bool can_message(StreamId stream);

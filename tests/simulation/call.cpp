@@ -24,7 +24,7 @@ bool Call::work(Random& random, bool all) {
   if (attempt_.detached) return done;
   if (attempt_.up_sent < job.up && (all || random.chance(300))) {
     if (session.can_message(stream_)) {
-      session.send_message(stream_, message_text(job.number, attempt_.up_sent++));
+      session.send_message(stream_, message_text(job.number, attempt_.up_sent++)).value();
       done = true;
     } else {
       full_ = true;

@@ -70,7 +70,7 @@ class Run final : public Task {
     }
     if (attempt_.down_sent < job.down && (all || random.chance(400))) {
       if (context().session.can_message(context().stream)) {
-        context().session.send_message(context().stream, message_text(job.number, attempt_.down_sent++));
+        context().session.send_message(context().stream, message_text(job.number, attempt_.down_sent++)).value();
         done = true;
       } else {
         full_ = true;

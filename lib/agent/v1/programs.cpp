@@ -76,7 +76,9 @@ class Program final : public session::StreamHandler {
   std::uint32_t pid() const noexcept { return pid_; }
   bool terminal() const noexcept { return mode_ == Mode::pty; }
 
-  void control(const protocol::ExecControl& message) { state().loopback().send_message(stream_, protocol::encode(message)); }
+  void control(const protocol::ExecControl& message) {
+    state().loopback().send_message(stream_, protocol::encode(message)).ignore("a signal and a size are a few bytes");
+  }
 
   /// False when too much waits already.
   bool write(std::string_view bytes, bool fin) {

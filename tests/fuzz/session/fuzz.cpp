@@ -29,7 +29,7 @@ struct Stream : session::StreamHandler {
   }
   void on_message(ByteView message) override {
     alive();
-    session->send_message(id, std::string(as_text(message)));
+    if (!session->send_message(id, std::string(as_text(message)))) wrong();
   }
   void on_data(Channel channel, ByteView data, bool fin) override {
     alive();

@@ -65,7 +65,7 @@ class Call : public session::StreamHandler {
   void control(std::uint32_t signal) {
     protocol::ExecControl message;
     message.signal = signal;
-    session->send_message(id, protocol::encode(message));
+    session->send_message(id, protocol::encode(message)).value();
   }
   bool ok() const { return end && end->code == 0; }
   template <class T = protocol::ExecOutcome>

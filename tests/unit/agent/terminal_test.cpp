@@ -39,7 +39,7 @@ TEST(AgentTerminal, Resizes) {
   if (!harness.run_until([&] { return lines(call->out) == "ready\n" || call->end; }) || call->end) GTEST_SKIP() << "no devpts";
   protocol::ExecControl control;
   control.resize = protocol::WindowSize{50, 132};
-  call->session->send_message(call->id, protocol::encode(control));
+  call->session->send_message(call->id, protocol::encode(control)).value();
   ASSERT_TRUE(harness.finish(call));
   EXPECT_EQ(lines(call->out), "ready\n50 132\n");
 }

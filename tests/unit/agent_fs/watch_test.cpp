@@ -179,6 +179,24 @@ TEST_F(AgentWatch, ShowsNothingOfATreeThatIsBeingRemoved) {
   EXPECT_EQ(count(*all, EventKind::removed, path), 0) << "its way up was moved: it is gone with that";
 }
 
+TEST_F(AgentWatch, TellsAllOfManyEventsWithLongPaths) {
+  // A few hundred of them are more than one message holds.
+  std::string base = dir.path();
+  while (base.size() + 210 < protocol::kMaxPath) base += '/' + std::string(200, 'd');
+  fs::create_directories(base);
+  spit(base + "/a0", "");
+  auto call = watch(base);
+  constexpr int kRenames = 300;
+  for (int i = 0; i < kRenames; ++i) fs::rename(base + "/a" + std::to_string(i), base + "/a" + std::to_string(i + 1));
+  expect(*call, EventKind::renamed, base + "/a" + std::to_string(kRenames));
+  int told = 0;
+  for (const auto& event : call->events()) {
+    if (event.kind != EventKind::renamed) continue;
+    EXPECT_EQ(event.path, base + "/a" + std::to_string(++told));
+  }
+  EXPECT_EQ(told, kRenames);
+}
+
 TEST_F(AgentWatch, NotRecursiveStaysInOneDirectory) {
   fs::create_directory(dir / "sub");
   auto call = watch(dir.path(), false);

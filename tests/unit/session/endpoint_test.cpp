@@ -72,7 +72,7 @@ TEST(Endpoint, DamageOnTheWayEndsTheSession) {
   RecordingStream stream;
   sealed.pair.open(stream);
   sealed.pump();
-  sealed.pair.client.send_message(stream.id, "m");
+  sealed.pair.client.send_message(stream.id, "m").value();
   std::string wire = text_of(sealed.client->output());
   wire.back() = static_cast<char>(wire.back() ^ 1);
   EXPECT_EQ(code(sealed.agent->receive(as_bytes(wire))), ErrorCode::protocol);

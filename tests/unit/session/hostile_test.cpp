@@ -122,7 +122,7 @@ TEST(HostilePeer, StreamsBeyondTheLimitAreAnsweredOneByOne) {
   EXPECT_EQ(error_of(streams[2].ends[0]).code(), ErrorCode::resource_exhausted);
   EXPECT_FALSE(pair.agent_events.streams.contains(3));  // nobody had to serve it
   EXPECT_EQ(pair.agent.open_streams(), 2u);
-  pair.client.send_message(2, "still there");
+  pair.client.send_message(2, "still there").value();
   pair.pump();
   EXPECT_EQ(pair.agent_events.streams.at(2)->messages.size(), 1u);
   pair.agent.end(1, {});
@@ -153,7 +153,7 @@ TEST(HostilePeer, FramesForStreamsThatJustEndedAreDropped) {
   pair.agent.end(stream.id, {});
   drain(pair.agent);  // the client has not seen it yet
   pair.client.send(stream.id, Channel::in, as_bytes(pattern(100'000)), true);
-  pair.client.send_message(stream.id, "late");
+  pair.client.send_message(stream.id, "late").value();
   pair.client.cancel(stream.id);
   ASSERT_TRUE(pair.agent.receive(as_bytes(drain(pair.client))));
   EXPECT_EQ(pair.agent_events.streams.at(1)->data[Channel::in], "");
@@ -215,7 +215,7 @@ TEST(Session, ManyMessagesWaitForRoom) {
   pair.pump();
   int made = 0;
   while (pair.agent.can_message(stream.id)) {
-    pair.agent.send_message(stream.id, std::string(1000, 'm'));
+    pair.agent.send_message(stream.id, std::string(1000, 'm')).value();
     ASSERT_LT(++made, 1000);
   }
   EXPECT_GT(made, 100);
@@ -253,12 +253,12 @@ TEST(Session, FramesLeaveWholeWhenItEnds) {
     RecordingStream stream;
     pair.open(stream);
     pair.pump();
-    for (int i = 0; i < 10; ++i) pair.client.send_message(stream.id, std::string(1000, 'm'));
+    for (int i = 0; i < 10; ++i) pair.client.send_message(stream.id, std::string(1000, 'm')).value();
     const ByteView out = pair.client.output();
     const std::size_t part = std::min(sent, out.size());
     std::string said(as_text(out.first(part)));
     pair.client.sent(part);
-    pair.client.send_message(stream.id, "one more");
+    pair.client.send_message(stream.id, "one more").value();
     pair.client.fail(Error(ErrorCode::cancelled, "enough"));
     said += drain(pair.client);
     const auto frames = frames_in(said);
@@ -277,6 +277,22 @@ TEST(Session, ARequestThatIsTooLargeIsRefusedHere) {
   pair.open(largest, Method::exec, std::string(protocol::kMaxRequest, 'x'));
   pair.pump(1000);
   EXPECT_EQ(pair.agent_events.opens.at(1).params.size(), protocol::kMaxRequest);
+}
+
+TEST(Session, AMessageThatIsTooLargeIsRefusedHere) {
+  Pair pair;
+  RecordingStream stream;
+  pair.open(stream);
+  pair.pump();
+  const std::string largest(protocol::kMaxRequest, 'm'), larger = largest + 'm';
+  EXPECT_EQ(code(pair.client.send_message(stream.id, larger)), ErrorCode::invalid_argument);
+  EXPECT_EQ(code(pair.agent.send_message(stream.id, larger)), ErrorCode::resource_exhausted);
+  ASSERT_TRUE(pair.client.send_message(stream.id, largest));
+  ASSERT_TRUE(pair.agent.send_message(stream.id, largest));
+  pair.pump(1000);
+  EXPECT_EQ(pair.served(stream).messages, std::vector<std::string>{largest});
+  EXPECT_EQ(stream.messages, std::vector<std::string>{largest});
+  EXPECT_TRUE(stream.alive());
 }
 
 TEST(Session, ASilentPeerIsPingedAndThenGivenUp) {

@@ -37,7 +37,7 @@ TEST(Resume, NothingIsKeptOrAcknowledgedWithoutIt) {
   RecordingStream stream;
   pair.open(stream);
   pair.pump();
-  for (int i = 0; i < 100; ++i) pair.client.send_message(stream.id, "m");
+  for (int i = 0; i < 100; ++i) pair.client.send_message(stream.id, "m").value();
   Pair::move(pair.client, pair.agent, ~0u);
   EXPECT_TRUE(pair.agent.output().empty());
 }
@@ -51,20 +51,20 @@ class Story {
       RecordingStream& served = *pair.agent_events.streams.at(id);
       served.when_writable = [this] { step_agent(); };
       served.when_message = [this](ByteView message) {
-        pair.agent.send_message(stream.id, "echo " + text_of(message));
+        pair.agent.send_message(stream.id, "echo " + text_of(message)).value();
       };
       opened = true;
       return &served;
     };
     pair.open(stream, Method::exec, "params", "key");
     stream.when_writable = [this] { step_client(); };
-    pair.client.send_message(stream.id, "first");
+    pair.client.send_message(stream.id, "first").value();
     step_client();
   }
   void step_client() {
     if (up_sent < up.size() && stream.alive()) {
       up_sent += pair.client.send(stream.id, Channel::in, as_bytes(std::string_view(up).substr(up_sent)), true);
-      if (up_sent == up.size()) pair.client.send_message(stream.id, "last");
+      if (up_sent == up.size()) pair.client.send_message(stream.id, "last").value();
     }
   }
   void step_agent() {
@@ -239,7 +239,7 @@ TEST(Resume, AHeldSessionSendsOnlyItsHelloBeforeThePeers) {
   Pair pair(holding(), resumable());
   RecordingStream stream;
   pair.open(stream);
-  pair.client.send_message(stream.id, "early");
+  pair.client.send_message(stream.id, "early").value();
   pair.client.send(stream.id, Channel::in, {}, true);  // needs no credit
   const auto sent = frames_in(drain(pair.client));
   ASSERT_EQ(sent.size(), 1u);

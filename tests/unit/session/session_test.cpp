@@ -27,10 +27,10 @@ TEST(Session, AnOperationRunsFromOpenToEnd) {
   pair.pump();
   EXPECT_EQ(pair.agent_events.opens.at(stream.id).params, "params");
   EXPECT_EQ(pair.agent_events.opens.at(stream.id).idempotency_key, "key-1");
-  pair.agent.send_message(stream.id, "started");
+  pair.agent.send_message(stream.id, "started").value();
   EXPECT_EQ(pair.agent.send(stream.id, Channel::out, as_bytes("hello")), 5u);
   EXPECT_EQ(pair.agent.send(stream.id, Channel::err, as_bytes("oops"), true), 4u);
-  pair.client.send_message(stream.id, "resize");
+  pair.client.send_message(stream.id, "resize").value();
   EXPECT_EQ(pair.client.send(stream.id, Channel::in, as_bytes("input"), true), 5u);
   pair.pump();
   pair.agent.end(stream.id, done());
@@ -57,7 +57,7 @@ TEST(Session, AShortOperationIsOneWriteEachWay) {
   const std::size_t request = pair.client.output().size();
   EXPECT_EQ(Pair::move(pair.client, pair.agent, ~0u), request);
   EXPECT_TRUE(pair.client.output().empty());
-  pair.agent.send_message(stream.id, "started");
+  pair.agent.send_message(stream.id, "started").value();
   pair.agent.send(stream.id, Channel::out, as_bytes("y"));
   pair.agent.end(stream.id, done());
   Pair::move(pair.agent, pair.client, ~0u);
@@ -146,7 +146,7 @@ TEST(Session, ControlOvertakesQueuedBulkData) {
   // The first DATA frame has begun to leave; everything else waits behind the pong.
   pair.agent.sent(pair.agent.output().size() / 2);
   pair.agent.ping(7);
-  pair.agent.send_message(stream.id, "m");
+  pair.agent.send_message(stream.id, "m").value();
   pair.agent.end(stream.id, done());
   const ByteView rest = pair.agent.output();
   pair.agent.sent(rest.size());
