@@ -128,18 +128,26 @@ class FsWatch final : public FileOperation {
     out_bytes_ = 0;
   }
 
+  /// The path to tell of; when the directory is not of the tree (any more) nobody knows it, and that something was lost is
+  /// told instead.
+  std::optional<std::string> path_of(int watch, std::string_view name) {
+    auto path = tree_.path(watch, name);
+    if (!path) add(protocol::FsEventKind::overflow, request_.path, protocol::FileType::unknown);
+    return path;
+  }
+
   // -- scanning ------------------------------------------------------------------------------------------------------
 
   /// Watches directory `name` of `parent` and puts it on the list to be searched.
   Result<void> watch_directory(int parent, std::string_view name) {
-    const std::string path = tree_.path(parent, name);
-    if (path.size() > protocol::kMaxPath) return {};
+    const auto path = path_of(parent, name);
+    if (!path || path->size() > protocol::kMaxPath) return {};
     const int watch = tree_.size() >= kMaxWatches
                           ? (errno = ENOSPC, -1)
-                          : ::inotify_add_watch(inotify_.get(), path.c_str(), kMask | IN_ONLYDIR | IN_DONT_FOLLOW);
+                          : ::inotify_add_watch(inotify_.get(), path->c_str(), kMask | IN_ONLYDIR | IN_DONT_FOLLOW);
     if (watch < 0) {
       if (errno == ENOENT || errno == ENOTDIR || errno == EACCES || errno == ELOOP) return {};  // gone, or not ours to see
-      if (!ready_) return watch_error(errno, path);
+      if (!ready_) return watch_error(errno, *path);
       add(protocol::FsEventKind::overflow, request_.path, protocol::FileType::directory);
       return {};
     }
@@ -151,9 +159,10 @@ class FsWatch final : public FileOperation {
     if (!scanning_) {
       scanned_ = to_scan_.front();
       to_scan_.pop_front();
-      if (!tree_.contains(scanned_)) return {};
+      const auto path = tree_.path(scanned_);
+      if (!path) return {};
       const int follow = scanned_ == root_ ? 0 : O_NOFOLLOW;
-      core::UniqueFd directory(::open(tree_.path(scanned_).c_str(), O_RDONLY | O_DIRECTORY | follow | O_CLOEXEC));
+      core::UniqueFd directory(::open(path->c_str(), O_RDONLY | O_DIRECTORY | follow | O_CLOEXEC));
       if (!directory) {
         if (scanned_ == root_ && !ready_) return file_error(errno, kFsWatch, request_.path);
         return {};
@@ -175,7 +184,7 @@ class FsWatch final : public FileOperation {
       if (::fstatat(reader_.fd(), entry.name, &info, AT_SYMLINK_NOFOLLOW) == 0) type = file_type(info.st_mode);
     }
     if (ready_) {
-      add(protocol::FsEventKind::created, tree_.path(scanned_, entry.name), type);
+      if (auto path = path_of(scanned_, entry.name)) add(protocol::FsEventKind::created, *std::move(path), type);
       if (remembered_.size() < kMaxRemembered) remembered_.insert(key(scanned_, entry.name));
     }
     if (type == protocol::FileType::directory) return watch_directory(scanned_, entry.name);
@@ -265,20 +274,21 @@ class FsWatch final : public FileOperation {
     if (event.mask & IN_MOVED_TO) return moved_to(event, name, type);
     if (is_temporary_name(name)) return {};
     if (event.mask & (IN_MODIFY | IN_ATTRIB) && is_unnamed(event.wd, name)) return {};
-    std::string path = tree_.path(event.wd, name);
+    auto path = path_of(event.wd, name);
+    if (!path) return {};
     if (event.mask & IN_CREATE) {
       const bool reported = remembered_.erase(key(event.wd, name)) > 0;
-      if (!reported) add(FsEventKind::created, std::move(path), directory ? type : look(event.wd, name));
+      if (!reported) add(FsEventKind::created, *std::move(path), directory ? type : look(event.wd, name));
       if (directory && request_.recursive) return watch_directory(event.wd, name);
     } else if (event.mask & IN_DELETE) {
       remembered_.erase(key(event.wd, name));
-      add(FsEventKind::removed, std::move(path), type);
+      add(FsEventKind::removed, *std::move(path), type);
     } else if (event.mask & IN_MODIFY) {
-      add(FsEventKind::modified, std::move(path), protocol::FileType::regular);
+      add(FsEventKind::modified, *std::move(path), protocol::FileType::regular);
     } else if (event.mask & IN_ATTRIB) {
       // A directory tells of itself and its parent tells of it: once is enough.
       if (name.empty() && event.wd != root_) return {};
-      add(FsEventKind::attributes, std::move(path), name.empty() && is_directory_ ? protocol::FileType::directory : type);
+      add(FsEventKind::attributes, *std::move(path), name.empty() && is_directory_ ? protocol::FileType::directory : type);
     }
     return {};
   }
@@ -286,7 +296,8 @@ class FsWatch final : public FileOperation {
   /// What a new name is: inotify only tells directories from the rest.
   protocol::FileType look(int watch, std::string_view name) const {
     struct stat info;
-    if (::lstat(tree_.path(watch, name).c_str(), &info) != 0) return protocol::FileType::unknown;
+    const auto path = tree_.path(watch, name);
+    if (!path || ::lstat(path->c_str(), &info) != 0) return protocol::FileType::unknown;
     return file_type(info.st_mode);
   }
 
@@ -299,7 +310,8 @@ class FsWatch final : public FileOperation {
 
   Result<void> moved_to(const inotify_event& event, std::string_view name, protocol::FileType type) {
     using protocol::FsEventKind;
-    std::string path = tree_.path(event.wd, name);
+    auto path = path_of(event.wd, name);
+    if (!path) return {};
     const bool directory = event.mask & IN_ISDIR;
     if (is_temporary_name(name)) {
       // Put aside to be removed: for whoever watches it has left the tree.
@@ -311,12 +323,13 @@ class FsWatch final : public FileOperation {
     remembered_.erase(key(event.wd, name));
     // A directory that is replaced by the rename was empty and tells of its own end.
     if (!from || (directory && is_temporary_name(from->name))) {
-      add(FsEventKind::created, std::move(path), type);
+      add(FsEventKind::created, *std::move(path), type);
       if (directory && request_.recursive) return watch_directory(event.wd, name);
       return {};
     }
-    if (is_temporary_name(from->name)) add(FsEventKind::modified, std::move(path), type);
-    else add(FsEventKind::renamed, std::move(path), type, tree_.path(from->watch, from->name));
+    if (is_temporary_name(from->name)) add(FsEventKind::modified, *std::move(path), type);
+    else if (auto old_path = tree_.path(from->watch, from->name)) add(FsEventKind::renamed, *std::move(path), type, *std::move(old_path));
+    else add(FsEventKind::created, *std::move(path), type);
     if (!directory) return {};
     const int moved = tree_.child(from->watch, from->name);
     if (moved >= 0) tree_.move(moved, event.wd, name);
@@ -330,9 +343,10 @@ class FsWatch final : public FileOperation {
     const auto from = std::exchange(moving_, std::nullopt);
     if (!from) return;
     remembered_.erase(key(from->watch, from->name));
-    if (!is_temporary_name(from->name))
-      add(protocol::FsEventKind::removed, tree_.path(from->watch, from->name),
-          from->directory ? protocol::FileType::directory : protocol::FileType::unknown);
+    if (!is_temporary_name(from->name)) {
+      if (auto path = path_of(from->watch, from->name))
+        add(protocol::FsEventKind::removed, *std::move(path), from->directory ? protocol::FileType::directory : protocol::FileType::unknown);
+    }
     if (!from->directory) return;
     const int watch = tree_.child(from->watch, from->name);
     if (watch >= 0) tree_.remove_subtree(watch, [this](int gone) { ::inotify_rm_watch(inotify_.get(), gone); });

@@ -69,10 +69,15 @@ void WatchTree::remove_subtree(int watch, const std::function<void(int)>& remove
   }
 }
 
-std::string WatchTree::path(int watch) const {
+std::optional<std::string> WatchTree::path(int watch) const {
   std::vector<const std::string*> names;
-  for (auto node = nodes_.find(watch); node != nodes_.end() && node->second.parent >= 0; node = nodes_.find(node->second.parent))
+  for (int at = watch;;) {
+    const auto node = nodes_.find(at);
+    if (node == nodes_.end()) return std::nullopt;
+    at = node->second.parent;
+    if (at < 0) break;
     names.push_back(&node->second.name);
+  }
   std::string path = root_;
   for (auto name = names.rbegin(); name != names.rend(); ++name) {
     if (!path.ends_with('/')) path += '/';
@@ -81,11 +86,11 @@ std::string WatchTree::path(int watch) const {
   return path;
 }
 
-std::string WatchTree::path(int watch, std::string_view name) const {
-  std::string result = path(watch);
-  if (name.empty()) return result;
-  if (!result.ends_with('/')) result += '/';
-  result += name;
+std::optional<std::string> WatchTree::path(int watch, std::string_view name) const {
+  auto result = path(watch);
+  if (!result || name.empty()) return result;
+  if (!result->ends_with('/')) *result += '/';
+  *result += name;
   return result;
 }
 

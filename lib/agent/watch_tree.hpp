@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -26,10 +27,10 @@ class WatchTree {
   /// Takes `watch` and all below it out, calling `removed` for each.
   void remove_subtree(int watch, const std::function<void(int)>& removed);
   bool contains(int watch) const { return nodes_.contains(watch); }
-  /// Absolute path of directory `watch`.
-  std::string path(int watch) const;
+  /// Absolute path of directory `watch`; none when it, or one above it, is not of the tree (any more).
+  std::optional<std::string> path(int watch) const;
   /// Absolute path of `name` in it.
-  std::string path(int watch, std::string_view name) const;
+  std::optional<std::string> path(int watch, std::string_view name) const;
   std::size_t size() const noexcept { return nodes_.size(); }
 
  private:

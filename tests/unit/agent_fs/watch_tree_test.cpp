@@ -43,6 +43,20 @@ TEST(WatchTree, SubtreesGoTogether) {
   EXPECT_EQ(tree.child(1, "a"), -1);
 }
 
+TEST(WatchTree, WhatIsNotOfTheTreeHasNoPath) {
+  WatchTree tree("/r");
+  tree.add(1, -1, "");
+  tree.add(2, 1, "a");
+  tree.add(3, 2, "b");
+  EXPECT_EQ(tree.path(7), std::nullopt);
+  EXPECT_EQ(tree.path(7, "f"), std::nullopt);
+  EXPECT_EQ(tree.path(1), "/r");
+  // The kernel tells of a directory's end, then of what was below it.
+  tree.forget(2);
+  EXPECT_EQ(tree.path(2, "f"), std::nullopt);
+  EXPECT_EQ(tree.path(3, "f"), std::nullopt);
+}
+
 TEST(WatchTree, NothingMovesBelowItself) {
   WatchTree tree("/r");
   tree.add(1, -1, "");
