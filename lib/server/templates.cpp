@@ -98,7 +98,18 @@ void Core::save_template(const RecordPtr& record, const std::string& identity, c
     SANDBOX_SYNC_POINT("server.template_recorded");
     const ServiceTemplate info = saved.info;
     templates_.insert_or_assign(id, std::move(saved));
-    done(info);
+    // Told when it is kept for good: unlike a sandbox, a template has nobody but the store to speak for it after a kill.
+    const bool keeping = offload([store = leaves_.store.get()] { return store->flush(); }, [this, info, done](Result<void> kept) {
+      SANDBOX_SYNC_POINT("server.template_kept");
+      if (kept) return done(info);
+      leaves_.log->warning("template not kept", {{"template", info.id}, {"error", kept.error().to_string()}});
+      forget_template(info.id);
+      drop_unused_content();
+      done(refusal(500, kept.error().code(), "template capture failed"));
+    });
+    if (keeping) return;
+    forget_template(id);
+    done(refusal(503, ErrorCode::unavailable, "shutting down"));
   });
   if (posted) return;
   if (--saving_[identity] == 0) saving_.erase(identity);

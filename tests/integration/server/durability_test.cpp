@@ -125,6 +125,41 @@ TEST(Durability, AnAnsweredCreationIsKeptForItsTenant) {
   play(options, {&acme, &bolt});
 }
 
+TEST(Durability, ASavedTemplateIsKeptForItsTenant) {
+  const SigningKey key = SigningKey::generate().value();
+  const Tenant acme{"acme", key}, bolt{"bolt", key};
+  DaemonProcess::Options options = settings();
+  options.settings += "[multi_tenant]\nenabled = true\npublic_keys = [\"" + key.public_key() + "\"]\n";
+  DaemonProcess daemon(options);
+  std::vector<std::pair<std::string, std::string>> told;  // id, label
+  for (int round = 0; round < 12; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    Caller caller(daemon.socket(), &acme);
+    const auto made = caller.ask("POST", "/sandboxes", R"({"ttl":1234})");
+    ASSERT_TRUE(made);
+    ASSERT_EQ(made->status, 201u) << made->body;
+    const std::string label = "round " + std::to_string(round);
+    const auto saved = caller.ask("POST", "/templates", R"({"sandbox_id":")" + rest::read_sandbox(made->body).value().id + R"(","label":")" + label + R"("})");
+    ::kill(daemon.pid(), SIGKILL);
+    ASSERT_TRUE(saved);
+    ASSERT_EQ(saved->status, 201u) << saved->body;
+    told.emplace_back(rest::read_template(saved->body).value().id, label);
+    daemon.stop(SIGKILL);  // it is dead: this reaps it
+    daemon.start();
+    daemon.wait_ready();
+    const auto listed = rest::read_templates(Caller(daemon.socket(), &acme).ask("GET", "/templates").value().body).value();
+    ASSERT_EQ(listed.size(), told.size()) << daemon.log();
+    for (std::size_t i = 0; i < told.size(); ++i) {
+      EXPECT_EQ(listed[i].id, told[i].first);
+      EXPECT_EQ(listed[i].label, told[i].second);
+      EXPECT_EQ(listed[i].identity, "acme");
+      EXPECT_EQ(Caller(daemon.socket(), &bolt).ask("GET", "/templates/" + told[i].first).value().status, 404u) << "another tenant's";
+    }
+  }
+  const auto from = Caller(daemon.socket(), &acme).ask("POST", "/sandboxes", R"({"template":")" + told.back().first + R"("})");
+  EXPECT_EQ(from.value().status, 201u) << from.value().body;
+}
+
 TEST(Durability, TheLargestRecordIsKept) {
   DaemonProcess daemon(settings());
   std::string labels, env;
