@@ -1,5 +1,6 @@
 #include "server/core.hpp"
 
+#include <future>
 #include <utility>
 
 #include "core/text.hpp"
@@ -14,7 +15,8 @@ constexpr auto kSweepEvery = std::chrono::hours(1);
 Core::Core(Leaves leaves, Settings settings)
     : leaves_(std::move(leaves)),
       settings_(std::move(settings)),
-      quota_({settings_.max_sandboxes, settings_.max_memory, settings_.max_cpu}) {}
+      quota_({settings_.max_sandboxes, settings_.max_memory, settings_.max_cpu}),
+      reserved_events_(leaves_.events->last() + kEventBlock) {}
 
 Core::~Core() = default;
 
@@ -117,7 +119,9 @@ std::string Core::public_id(const std::string& box_id, std::string_view node) {
 
 void Core::publish(std::string_view type, const Record& record, std::string data) {
   const std::uint64_t id = leaves_.events->publish(type, record.id, record.owner, std::move(data), std::chrono::system_clock::now());
-  leaves_.store->set_meta(kLastEvent, std::to_string(id));
+  if (id + kEventBlock / 2 < reserved_events_) return;
+  reserved_events_ += kEventBlock;
+  leaves_.store->set_meta(kLastEvent, std::to_string(reserved_events_));
 }
 
 // ---- the runtime and time ---------------------------------------------------------------------------------------------
@@ -163,6 +167,10 @@ void Core::stop() {
 Result<void> Core::end(bool keep) {
   workers_.stop();
   dialers_.stop();
+  // Nobody hears of later ones: the next daemon goes on right behind.
+  std::promise<std::uint64_t> last;
+  boost::asio::post(context(), [&] { last.set_value(leaves_.events->last()); });
+  leaves_.store->set_meta(kLastEvent, std::to_string(last.get_future().get()));
   if (!keep) {
     for (const auto& [id, record] : records_) leaves_.store->erase_sandbox(id);
   }

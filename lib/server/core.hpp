@@ -193,6 +193,7 @@ class Core : public std::enable_shared_from_this<Core> {
   std::map<std::string, std::string> made_how_;    ///< "warm" or "cold", between the runtime's event and its completion
   std::function<std::size_t()> connections_;
   Quota quota_;
+  std::uint64_t reserved_events_;                  ///< the store knows that ids up to here may be told
   std::deque<Wish> waiting_;                       ///< creations that found no place, oldest first
   bool serving_waiting_ = false;                   ///< serve_waiting() is posted
   std::optional<boost::asio::steady_timer> waiting_timer_;

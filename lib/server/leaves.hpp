@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "core/clock.hpp"
@@ -12,8 +13,11 @@
 
 namespace sandbox::server {
 
-/// Store::meta: id of the newest event.
+/// Store::meta: no event was told with a larger id. Ahead of the newest event's by up to kEventBlock while a daemon runs.
 inline constexpr const char* kLastEvent = "last_event";
+/// Ids that are set aside at a time. The next block is written down when half of one is used, so an id is told again only
+/// by a daemon that was killed after half a block of events of which no write succeeded.
+inline constexpr std::uint64_t kEventBlock = 100'000;
 
 /// What the service stands on, owned together. All but the log, the store and the clock belong to the reactor thread.
 struct Leaves {

@@ -120,7 +120,11 @@ Result<std::unique_ptr<Service>> Service::open(ServiceOptions options) {
   SANDBOX_TRY(leaves.store, Store::open(data + "/sandboxd.db", std::move(store_options)));
   leaves.metrics = std::make_unique<Metrics>(SANDBOX_VERSION_STRING);
   SANDBOX_TRY(const auto last_event, leaves.store->meta(kLastEvent));
-  leaves.events = std::make_unique<EventLog>(core::parse_number<std::uint64_t>(last_event.value_or("")).value_or(0));
+  const auto told = core::parse_number<std::uint64_t>(last_event.value_or("")).value_or(0);
+  leaves.events = std::make_unique<EventLog>(told);
+  // Before the first event: a daemon that is killed has said nothing beyond.
+  leaves.store->set_meta(kLastEvent, std::to_string(told + kEventBlock));
+  SANDBOX_CHECK(leaves.store->flush());
   leaves.authenticator = std::make_unique<Authenticator>(AuthOptions::from(config), *leaves.clock);
   leaves.creations = std::make_unique<RateLimiter>(creation_limit(config), *leaves.clock);
   impl->core = std::make_shared<Core>(std::move(leaves), std::move(settings));

@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "client/signing.hpp"
+#include "core/text.hpp"
 #include "http/client.hpp"
 #include "rest/rest.hpp"
 #include "support/daemon_process.hpp"
@@ -109,6 +110,11 @@ void play(const DaemonProcess::Options& options, const std::vector<const Tenant*
   }
 }
 
+/// The id behind "id: " of a server-sent event; 0: none in it.
+std::uint64_t id_in(const std::string& line) {
+  return line.starts_with("id: ") ? core::parse_number<std::uint64_t>(line.substr(4)).value_or(0) : 0;
+}
+
 DaemonProcess::Options settings() {
   DaemonProcess::Options options;
   options.settings = "[pool]\nmin_base = 4\n[pool.base.default]\nimage = \"host\"\nmemory = \"64m\"\nstorage = \"16m\"\nnetwork = \"none\"\n";
@@ -158,6 +164,55 @@ TEST(Durability, ASavedTemplateIsKeptForItsTenant) {
   }
   const auto from = Caller(daemon.socket(), &acme).ask("POST", "/sandboxes", R"({"template":")" + told.back().first + R"("})");
   EXPECT_EQ(from.value().status, 201u) << from.value().body;
+}
+
+TEST(Durability, NoEventIdIsToldTwice) {
+  DaemonProcess daemon(settings());
+  std::uint64_t highest = 0;
+  for (int round = 0; round < 20; ++round) {
+    SCOPED_TRACE("round " + std::to_string(round));
+    auto client = http::Client::make(http::Endpoint::parse(daemon.socket()).value()).value();
+    http::Request request;
+    request.target = "/events";
+    auto feed = client->open_stream(request, core::SteadyClock::now() + 30s);
+    ASSERT_TRUE(feed) << feed.error().to_string();
+    std::thread creator([&] {
+      const auto made = Caller(daemon.socket(), nullptr).ask("POST", "/sandboxes", R"({"ttl":1234})");
+      made.ignore("the daemon may be killed before its answer");
+    });
+    std::string text;
+    std::uint64_t told = 0;
+    while (told == 0) {
+      auto piece = (*feed)->read(core::SteadyClock::now() + 30s);
+      if (!piece || piece->empty()) {
+        ADD_FAILURE() << "no event: " << (piece ? "the end" : piece.error().to_string());
+        break;
+      }
+      text += *piece;
+      for (std::size_t end; (end = text.find('\n')) != std::string::npos; text.erase(0, end + 1)) told = std::max(told, id_in(text.substr(0, end)));
+    }
+    ::kill(daemon.pid(), SIGKILL);
+    creator.join();
+    EXPECT_GT(told, highest);
+    highest = std::max(highest, told);
+    daemon.stop(SIGKILL);  // it is dead: this reaps it
+    daemon.start();
+    daemon.wait_ready();
+  }
+  // Nothing is skipped where it ends tidily.
+  Caller caller(daemon.socket(), nullptr);
+  const auto made = caller.ask("POST", "/sandboxes", "{}");
+  ASSERT_TRUE(made);
+  const EventHistory before = rest::read_history(caller.ask("GET", "/events/history?after=" + std::to_string(highest)).value().body).value();
+  ASSERT_FALSE(before.events.empty());
+  EXPECT_GT(before.events.front().id, highest);
+  daemon.stop(SIGTERM);
+  daemon.start();
+  daemon.wait_ready();
+  // Its own end told of a few more.
+  const EventHistory after = rest::read_history(Caller(daemon.socket(), nullptr).ask("GET", "/events/history?after=" + std::to_string(before.last)).value().body).value();
+  EXPECT_GE(after.last, before.last);
+  EXPECT_LT(after.last, before.last + 100) << "no block of ids is given up";
 }
 
 TEST(Durability, TheLargestRecordIsKept) {
