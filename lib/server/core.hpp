@@ -133,8 +133,9 @@ class Core : public std::enable_shared_from_this<Core> {
 
   // ports.cpp
   void expose(const ExchangePtr& exchange, const Match& match, const Caller& caller);
-  void wait_listening(const RecordPtr& record, std::uint16_t port, core::TimePoint deadline, core::Duration pause,
-                      std::function<void(Result<void>)> done);
+  struct Exposing;
+  void wait_listening(std::shared_ptr<Exposing> wait, core::Duration pause);
+  void end_expose(Exposing& wait, Result<void> ready);
   Result<ExposedPort> open_tunnel(const RecordPtr& record, std::uint16_t port, std::uint16_t host_port);
   void close_tunnel(http::Exchange& exchange, const Match& match, const Caller& caller);
   void close_tunnels(Record& record);

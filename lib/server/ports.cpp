@@ -28,6 +28,24 @@ const std::vector<std::string> kPrivateHeaders = {"Authorization",  "X-Sandbox-*
 
 }  // namespace
 
+/// A port that is waited for on somebody's behalf.
+struct Core::Exposing {
+  ExchangePtr exchange;
+  RecordPtr record;
+  std::uint16_t port = 0;
+  rest::ExposeBody wish;
+  core::TimePoint deadline{};
+  std::optional<boost::asio::steady_timer> timer;  ///< until the next look
+  bool given_up = false;  ///< the client has gone, and the port is free again: somebody else may have it by now
+  bool ended = false;     ///< answered
+
+  void give_up() {
+    if (ended || std::exchange(given_up, true)) return;
+    record->tunnels.erase(port);
+    if (timer) timer->cancel();
+  }
+};
+
 // ---- tunnels ------------------------------------------------------------------------------------------------------------
 
 void Core::expose(const ExchangePtr& exchange, const Match& match, const Caller& caller) {
@@ -40,54 +58,66 @@ void Core::expose(const ExchangePtr& exchange, const Match& match, const Caller&
   if (record->tunnels.size() >= settings_.max_tunnels)
     return refuse(*exchange, 429, ErrorCode::resource_exhausted, "tunnel limit reached (" + std::to_string(settings_.max_tunnels) + ")");
   record->tunnels.emplace(*port, Tunnel{});  // taken while it is waited for
-  exchange->read_body(rest::kMaxBody, [weak = weak_from_this(), exchange, record, port = *port](Result<std::string> body) {
+  auto wait = std::make_shared<Exposing>(Exposing{exchange, record, *port, {}, {}, {}, false, false});
+  exchange->read_body(rest::kMaxBody, [weak = weak_from_this(), wait](Result<std::string> body) {
     const auto self = weak.lock();
     if (!self) return body.ignore("the service has ended");
-    rest::ExposeBody wish;
     if (body && !body->empty()) {
       // A bad body counts as none.
-      if (auto read = rest::read_expose(*body)) wish = *read;
+      if (auto read = rest::read_expose(*body)) wait->wish = *read;
       else read.ignore("counts as none");
     } else if (!body) {
+      if (body.error().code() == ErrorCode::unavailable) wait->give_up();
       body.ignore("counts as none");
     }
-    const double seconds = std::clamp(wish.timeout.value_or(kDefaultWait), 0.0, kLongestWait);
-    const auto wait = std::chrono::duration_cast<core::Duration>(std::chrono::duration<double>(seconds > 0 ? seconds : kDefaultWait));
-    self->wait_listening(record, port, core::SteadyClock::now() + wait, kFirstLook, [weak, exchange, record, port, wish](Result<void> ready) {
-      const auto core = weak.lock();
-      if (!core) return ready.ignore("the service has ended");
-      if (ready && record->gone) ready = Error(ErrorCode::unavailable, "sandbox is gone");
-      Result<ExposedPort> opened = ready ? core->open_tunnel(record, port, wish.host_port) : Result<ExposedPort>(std::move(ready).error());
-      if (opened) {
-        core->persist(*record);
-        return core->answer(*exchange, 200, rest::write(*opened));
-      }
-      record->tunnels.erase(port);
-      core->leaves_.log->info("expose failed", {{"sandbox", record->id}, {"port", port}, {"error", opened.error().to_string()}});
-      const ErrorCode code = opened.error().code();
-      if (code == ErrorCode::already_exists && wish.host_port != 0)
-        return refuse(*exchange, 409, code, "host port " + std::to_string(wish.host_port) + " is in use");
-      refuse(*exchange, 502, code, "port expose failed");
+    const double seconds = std::clamp(wait->wish.timeout.value_or(kDefaultWait), 0.0, kLongestWait);
+    const auto time = std::chrono::duration_cast<core::Duration>(std::chrono::duration<double>(seconds > 0 ? seconds : kDefaultWait));
+    wait->deadline = core::SteadyClock::now() + time;
+    wait->exchange->on_cancelled([weak_wait = std::weak_ptr(wait)] {
+      if (const auto waiting = weak_wait.lock()) waiting->give_up();
     });
+    self->wait_listening(wait, kFirstLook);
   });
 }
 
 /// Looks for a listener inside until there is one. Nothing is connected: a server that takes one client only keeps it.
-void Core::wait_listening(const RecordPtr& record, std::uint16_t port, core::TimePoint deadline, core::Duration pause,
-                          std::function<void(Result<void>)> done) {
+void Core::wait_listening(std::shared_ptr<Exposing> wait, core::Duration pause) {
+  if (wait->given_up) return end_expose(*wait, Error(ErrorCode::cancelled, "the caller has gone"));
+  const RecordPtr& record = wait->record;
   const auto box = std::dynamic_pointer_cast<runtime::LocalBox>(record->box);
-  if (!box || record->gone || !record->tunnels.contains(port)) return done(Error(ErrorCode::unavailable, "sandbox is gone"));
-  const bool posted = offload([box, port] { return box->listening(port); }, [this, record, port, deadline, pause, done](Result<bool> listening) {
-    if (!listening) return done(std::move(listening).error());
-    if (*listening) return done({});
-    if (core::SteadyClock::now() + pause >= deadline) return done(Error(ErrorCode::deadline_exceeded, "nobody listens on port " + std::to_string(port)));
-    auto timer = std::make_shared<boost::asio::steady_timer>(context(), pause);
-    timer->async_wait([weak = weak_from_this(), timer, record, port, deadline, pause, done](boost::system::error_code) {
-      if (const auto self = weak.lock())
-        self->wait_listening(record, port, deadline, std::min<core::Duration>(pause * 2, kLastLook), done);
+  if (!box || record->gone || !record->tunnels.contains(wait->port)) return end_expose(*wait, Error(ErrorCode::unavailable, "sandbox is gone"));
+  const bool posted = offload([box, port = wait->port] { return box->listening(port); }, [this, wait, pause](Result<bool> listening) {
+    if (wait->given_up) {
+      listening.ignore("nobody wants to know any more");
+      return wait_listening(wait, pause);
+    }
+    if (!listening) return end_expose(*wait, std::move(listening).error());
+    if (*listening) return end_expose(*wait, {});
+    if (core::SteadyClock::now() + pause >= wait->deadline)
+      return end_expose(*wait, Error(ErrorCode::deadline_exceeded, "nobody listens on port " + std::to_string(wait->port)));
+    wait->timer.emplace(context(), pause);
+    wait->timer->async_wait([weak = weak_from_this(), wait, pause](boost::system::error_code) {
+      if (const auto self = weak.lock()) self->wait_listening(wait, std::min<core::Duration>(pause * 2, kLastLook));
     });
   });
-  if (!posted) done(Error(ErrorCode::unavailable, "shutting down"));
+  if (!posted) end_expose(*wait, Error(ErrorCode::unavailable, "shutting down"));
+}
+
+void Core::end_expose(Exposing& wait, Result<void> ready) {
+  wait.ended = true;
+  const RecordPtr& record = wait.record;
+  if (ready && record->gone) ready = Error(ErrorCode::unavailable, "sandbox is gone");
+  Result<ExposedPort> opened = ready ? open_tunnel(record, wait.port, wait.wish.host_port) : Result<ExposedPort>(std::move(ready).error());
+  if (opened) {
+    persist(*record);
+    return answer(*wait.exchange, 200, rest::write(*opened));
+  }
+  if (!wait.given_up) record->tunnels.erase(wait.port);
+  leaves_.log->info("expose failed", {{"sandbox", record->id}, {"port", wait.port}, {"error", opened.error().to_string()}});
+  const ErrorCode code = opened.error().code();
+  if (code == ErrorCode::already_exists && wait.wish.host_port != 0)
+    return refuse(*wait.exchange, 409, code, "host port " + std::to_string(wait.wish.host_port) + " is in use");
+  refuse(*wait.exchange, 502, code, "port expose failed");
 }
 
 Result<ExposedPort> Core::open_tunnel(const RecordPtr& record, std::uint16_t port, std::uint16_t host_port) {

@@ -1,9 +1,13 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <filesystem>
+
+#include "core/unique_fd.hpp"
 
 #include "live_service.hpp"
 #include "raw_websocket.hpp"
@@ -83,6 +87,46 @@ TEST_F(ServerPorts, AreCheckedBeforeAnythingIsOpened) {
   EXPECT_EQ(nobody.status, 502u);
   EXPECT_NE(nobody.body.find("port expose failed"), std::string::npos);
   EXPECT_EQ(get(ports()).body, "[]\n");
+}
+
+TEST_F(ServerPorts, WhoeverGoesAwayWhileAPortIsWaitedForLeavesItFree) {
+  const auto ask = [&] {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, socket().c_str(), sizeof address.sun_path - 1);
+    core::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    EXPECT_EQ(::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const std::string body = R"({"timeout":60})";
+    const std::string request = "POST " + ports("/8080/expose") + " HTTP/1.1\r\nHost: d\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+    EXPECT_EQ(::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL), static_cast<ssize_t>(request.size()));
+    return fd;
+  };
+  const auto taken = [&] { return call("POST", ports("/8080/expose"), R"({"timeout":0.01})").status == 409; };
+  // Until it is this one that waits, and not a look whether it does.
+  const auto wait_there = [&] {
+    core::UniqueFd fd;
+    EXPECT_TRUE(eventually([&] {
+      char byte;
+      if (!fd || ::recv(fd.get(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) fd = ask();
+      return taken();
+    }));
+    return fd;
+  };
+  wait_there();
+  EXPECT_TRUE(eventually([&] { return !taken(); })) << "long before a minute is over";
+  // Only its sending side ends: it is answered, and the port is free when it is.
+  const auto half = wait_there();
+  const auto begin = core::SteadyClock::now();
+  ::shutdown(half.get(), SHUT_WR);
+  char answer[256] = {};
+  ASSERT_GT(::recv(half.get(), answer, sizeof answer - 1, 0), 0);
+  EXPECT_TRUE(std::string_view(answer).starts_with("HTTP/1.1 502 ")) << answer;
+  EXPECT_LT(core::SteadyClock::now() - begin, 10s);
+  EXPECT_FALSE(taken());
+  // Who waits now is not disturbed by those who have given up.
+  serve_inside();
+  EXPECT_EQ(call("POST", ports("/8080/expose")).status, 200u);
+  EXPECT_EQ(rest::read_ports(get(ports()).body).value().size(), 1u);
 }
 
 TEST_F(ServerPorts, ATunnelLeadsInsideUntilItIsClosed) {
