@@ -1,7 +1,9 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/inotify.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,9 +13,13 @@
 #include <fstream>
 #include <thread>
 
+#include <sandbox/prove.hpp>
+
+#include "core/unique_fd.hpp"
 #include "http/client.hpp"
 #include "raw_websocket.hpp"
 #include "rest/rest.hpp"
+#include "runtime/proof.hpp"
 #include "support/eventually.hpp"
 #include "support/live_runtime.hpp"
 
@@ -264,6 +270,23 @@ class RequiredProof : public Sandboxd {
     EXPECT_FALSE(std::filesystem::exists(socket())) << "nobody was served";
   }
 };
+
+TEST_F(RequiredProof, TheReportIsReadOnce) {
+  // One that passed, for another host: it takes the whole way to refuse it.
+  ProveReport report;
+  report.backend = "native";
+  report.set = "quick";
+  report.policy = {"another host"};
+  report.policy_sha256 = runtime::policy_digest(report.policy);
+  report.checks.push_back({"identity.user_namespaces", CheckStatus::passed, "tried", "expected", "seen", {}, {}});
+  std::ofstream(proof()) << to_json(report);
+  ASSERT_EQ(::chmod(proof().c_str(), 0600), 0);
+  const core::UniqueFd watch(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  ASSERT_GE(::inotify_add_watch(watch.get(), proof().c_str(), IN_OPEN), 0);
+  expect_refused("it is not for this build, host and policy");
+  char events[4096];
+  EXPECT_EQ(::read(watch.get(), events, sizeof events), static_cast<ssize_t>(sizeof(inotify_event)));
+}
 
 TEST_F(RequiredProof, WithoutAReportThatFitsNothingStarts) {
   expect_refused("there is none");
