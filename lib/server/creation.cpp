@@ -53,6 +53,7 @@ struct Core::Creation : Core::Wish {
 };
 
 void Core::create(const ExchangePtr& exchange, const Caller& caller) {
+  // 60 is what the protocol prescribes (sandbox-protocol section 1.3), however soon the oldest hit is a minute ago.
   if (!leaves_.creations->admit(caller.rate_key))
     return refuse(*exchange, 429, ErrorCode::resource_exhausted, "sandbox creation rate limit exceeded", 60);
   exchange->read_body(rest::kMaxBody, [weak = weak_from_this(), exchange, caller](Result<std::string> body) {
