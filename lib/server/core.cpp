@@ -105,6 +105,14 @@ RecordPtr Core::find(const std::string& id, const Caller& caller) const {
   return found != records_.end() && caller.may_see(found->second->owner) ? found->second : nullptr;
 }
 
+RecordPtr Core::find_box(const std::string& box_id) const {
+  if (const auto found = records_.find(public_id(box_id, settings_.node_id)); found != records_.end()) return found->second;
+  // Made under another name of this node: it keeps its id.
+  for (const auto& [id, record] : records_)
+    if (record->box && record->box->id() == box_id) return record;
+  return nullptr;
+}
+
 RecordPtr Core::need(http::Exchange& exchange, const std::string& id, const Caller& caller) const {
   RecordPtr record = find(id, caller);
   if (!record) refuse(exchange, 404, ErrorCode::not_found, "sandbox not found");
@@ -132,7 +140,7 @@ void Core::on_runtime_event(const RuntimeEvent& event) {
       made_how_[event.sandbox_id] = event.detail;  // its completion comes right behind
       return;
     case RuntimeEvent::Kind::lost:
-      if (const auto found = records_.find(public_id(event.sandbox_id, settings_.node_id)); found != records_.end()) lost(RecordPtr(found->second), event.detail);
+      if (const RecordPtr found = find_box(event.sandbox_id)) lost(found, event.detail);
       return;
     case RuntimeEvent::Kind::pool_refill_failed: return leaves_.log->warning("pool refill failed", {{"detail", event.detail}});
     case RuntimeEvent::Kind::launcher_restarted: return leaves_.log->warning("launcher restarted", {{"detail", event.detail}});

@@ -73,6 +73,8 @@ class Core : public std::enable_shared_from_this<Core> {
   void dispatch(const ExchangePtr& exchange, const Match& match, const Caller& caller);
   void answer(http::Exchange& exchange, unsigned status, std::string json);
   RecordPtr find(const std::string& id, const Caller& caller) const;
+  /// By the box's own name, which has no node in it. Null: none that may be used.
+  RecordPtr find_box(const std::string& box_id) const;
   /// find(), or answers 404.
   RecordPtr need(http::Exchange& exchange, const std::string& id, const Caller& caller) const;
   /// Runs `work` on a worker and `done` with its result on the reactor thread; a core that ended meanwhile is not called.

@@ -15,6 +15,7 @@
 
 #include <sandbox/prove.hpp>
 
+#include "core/text.hpp"
 #include "core/unique_fd.hpp"
 #include "http/client.hpp"
 #include "raw_websocket.hpp"
@@ -256,6 +257,53 @@ TEST_F(Sandboxd, KilledItFindsItsSandboxesAgain) {
   // It is as good as any other.
   EXPECT_EQ(call("DELETE", "/sandboxes/" + kept).status, 204u);
   create("{}");
+}
+
+/// The agent, as this host sees it, above the program with `argument`; 0: there is none.
+pid_t agent_above(const std::string& argument) {
+  const auto read = [](const std::filesystem::path& path) {
+    std::ifstream in(path);
+    return std::string(std::istreambuf_iterator<char>(in), {});
+  };
+  std::error_code gone;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc", gone)) {
+    const auto number = core::parse_number<pid_t>(entry.path().filename().string());
+    if (!number || read(entry.path() / "cmdline").find(argument) == std::string::npos) continue;
+    for (pid_t at = *number; at > 1;) {
+      const std::string directory = "/proc/" + std::to_string(at);
+      if (read(directory + "/cmdline").starts_with("sandbox-agent")) return at;
+      const std::string status = read(directory + "/status");
+      const auto parent = status.find("\nPPid:\t");
+      if (parent == std::string::npos) break;
+      at = std::atoi(status.c_str() + parent + 7);
+    }
+  }
+  return 0;
+}
+
+TEST_F(Sandboxd, OneThatEndsUnderANewNodeNameIsGone) {
+  write_config({}, "node_id = \"one\"\n");
+  start();
+  if (IsSkipped()) return;
+  const std::string id = create(R"({"ttl":600})");
+  ASSERT_TRUE(id.starts_with("sbx-one-")) << id;
+  const std::string seconds = "9" + std::to_string(::getpid()) + ".25";
+  {
+    RawWebSocket ws(socket(), "/sandboxes/" + id + "/ws");
+    ASSERT_EQ(ws.status(), 101u);
+    ws.text(R"({"jsonrpc":"2.0","id":1,"method":"process.spawn","params":{"command":"sleep )" + seconds + R"("}})");
+    ASSERT_NE(ws.find("\"id\":1").find("result"), std::string::npos);
+  }
+  ASSERT_TRUE(eventually([&] { return agent_above(seconds) != 0; }));
+  kill_hard();
+  write_config({}, "node_id = \"two\"\n");
+  start();
+  EXPECT_EQ(call("GET", "/sandboxes/" + id).status, 200u) << "it keeps its id\n" << log();
+  const pid_t agent = agent_above(seconds);
+  ASSERT_GT(agent, 1);
+  ::kill(agent, SIGKILL);
+  EXPECT_TRUE(eventually([&] { return call("GET", "/sandboxes/" + id).status == 404; })) << log();
+  EXPECT_NE(call("GET", "/events/history").body.find("sandbox.lost"), std::string::npos);
 }
 
 class RequiredProof : public Sandboxd {
