@@ -100,9 +100,7 @@ TEST_F(Collect, OneThatDoesNotGoIsInNobodysWay) {
     if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
         ::mount("none", paths.front().c_str(), "tmpfs", 0, nullptr) != 0)
       ::_exit(1);
-    StoreOptions options;
-    options.directory = directory_ + "/state/deep";
-    auto store = ImageStore::open(std::move(options));
+    auto store = another_store();
     if (!store) ::_exit(2);
     const auto removed = (*store)->collect(CollectOptions());
     ::_exit(removed ? 3 : removed.error().sys_errno());
@@ -206,9 +204,7 @@ TEST_F(Collect, WhatAnotherProcessUsesStaysUntilItIsDead) {
   store_.reset();
   const pid_t child = ::fork();
   if (child == 0) {
-    StoreOptions options;
-    options.directory = directory_ + "/state/deep";
-    auto store = ImageStore::open(std::move(options));
+    auto store = another_store();
     if (!store) ::_exit(1);
     auto resolved = (*store)->resolve(Image::tar(tar));
     (void)!::write(ready[1], resolved ? "y" : "n", 1);
@@ -228,9 +224,7 @@ TEST_F(Collect, WhatAnotherProcessUsesStaysUntilItIsDead) {
 
 TEST_F(Collect, NobodyLosesWhatItResolvesMeanwhile) {
   const Image image = Image::tar(make_tar("a.tar", 20));
-  StoreOptions options;
-  options.directory = directory_ + "/state/deep";
-  auto other = ImageStore::open(std::move(options));  // as another process: its locks are its own
+  auto other = another_store();
   ASSERT_TRUE(other);
   std::atomic<bool> done{false};
   std::atomic<int> removed{0};
@@ -263,9 +257,7 @@ TEST_F(Collect, AKillInTheMiddleLeavesWholeLayers) {
     store_.reset();
     const pid_t child = ::fork();
     if (child == 0) {
-      StoreOptions options;
-      options.directory = directory_ + "/state/deep";
-      auto store = ImageStore::open(std::move(options));
+      auto store = another_store();
       ::_exit(store && (*store)->collect(CollectOptions()) ? 0 : 1);
     }
     ::usleep(static_cast<useconds_t>(round % kMoments * 600 * (1 + round / kMoments)));  // at once, and ever later

@@ -88,6 +88,12 @@ class StoreTest : public ::testing::Test {
     ASSERT_TRUE(store) << store.error().to_string();
     store_ = *std::move(store);
   }
+  /// As another process has it: with locks of its own.
+  Result<std::unique_ptr<ImageStore>> another_store() const {
+    StoreOptions options;
+    options.directory = directory_ + "/state/deep";
+    return ImageStore::open(std::move(options));
+  }
   std::string at(const std::string& name) const { return directory_ + "/" + name; }
   std::string state(const std::string& name) const { return directory_ + "/state/deep/" + name; }
   static std::string read(const std::string& path) {

@@ -288,9 +288,7 @@ TEST_F(TemplateTest, AKillInTheMiddleOfASaveLeavesNothingHalf) {
     store_.reset();
     const pid_t child = ::fork();
     if (child == 0) {
-      StoreOptions options;
-      options.directory = directory_ + "/state/deep";
-      auto store = ImageStore::open(std::move(options));
+      auto store = another_store();
       ImageStore::TemplateDraft draft;
       draft.directory = ::open(at("w").c_str(), O_RDONLY | O_DIRECTORY);
       if (!store || !(*store)->save_template(draft)) ::_exit(1);
