@@ -81,6 +81,7 @@ async def test_closing_under_way_ends_what_waits(connect: Connect) -> None:
         running = asyncio.ensure_future(box.process.exec("sleep 60"))
         process = await box.process.spawn("sleep 60")
         reading = asyncio.ensure_future(process.read())
+        await asyncio.sleep(0)  # they begin
         await box.env.get("A")
         await box.close()
         for task in (running, reading):
@@ -93,6 +94,7 @@ async def test_closing_a_process_ends_a_read_under_way(connect: Connect) -> None
     async with connect() as host, host.create() as box:
         process = await box.process.spawn("sleep 60")
         reading = asyncio.ensure_future(process.read())
+        await asyncio.sleep(0)  # they begin
         await box.env.get("A")
         process.close()
         with pytest.raises(sandbox.OperationCancelledError):
