@@ -125,6 +125,8 @@ struct Link::Impl final : session::SessionHandler {
   /// The agent does not know the session any more: what ran in it is lost, what comes next has a new one.
   void renew(const Error& why);
   void lengthen_pause();
+  void dial_soon();
+  void allow_time();
   void read_now();
   void send_pings();
 

@@ -24,7 +24,7 @@ std::shared_ptr<Link> Link::make(Reconnect reconnect, session::Options options, 
   Impl& made = *link->impl_;
   made.self = link;
   made.down = true;
-  made.give_up_at = core::SteadyClock::now() + std::max(made.reconnect->window, made.reconnect->dial_timeout);
+  made.allow_time();
   link->dial(false);
   return link;
 }
@@ -44,11 +44,18 @@ void Link::Impl::lose(const Error& why) {
   blocked = false;
   for (Ping* ping : pings) ping->sent = false;
   stream->drop();
-  // Not from here: the lock is held.
+  dial_soon();
+}
+
+/// Not from here: the lock is held.
+void Link::Impl::dial_soon() {
   boost::asio::post(reactor.context(), [weak = self] {
     if (auto link = weak.lock()) link->dial(false);
   });
 }
+
+/// How long to try, from now.
+void Link::Impl::allow_time() { give_up_at = core::SteadyClock::now() + std::max(reconnect->window, reconnect->dial_timeout); }
 
 void Link::Impl::lengthen_pause() { pause = std::min(std::max(pause * 2, reconnect->first_pause), reconnect->longest_pause); }
 
@@ -116,9 +123,7 @@ void Link::hurry() {
   Impl& impl = *impl_;
   impl.pause = {};
   if (impl.error || !impl.down || !impl.retry || impl.retry->cancel() == 0) return;
-  boost::asio::post(impl.reactor.context(), [weak = weak_from_this()] {
-    if (auto self = weak.lock()) self->dial(true);
-  });
+  impl.dial_soon();
 }
 
 void Link::dialled(std::uint64_t attempt, Result<Transport> got) {
@@ -126,16 +131,12 @@ void Link::dialled(std::uint64_t attempt, Result<Transport> got) {
   Impl& impl = *impl_;
   if (impl.error || !impl.down || attempt != impl.attempt) return got.ignore("it came too late");
   if (!got) {
-    const auto now = core::SteadyClock::now();
     const bool stands_still = got.error().code() == ErrorCode::failed_precondition;
-    // The time begins when it goes on.
-    if (stands_still) impl.give_up_at = now + std::max(impl.reconnect->window, impl.reconnect->dial_timeout);
-    if (stands_still || (may_pass(got.error().code()) && now < impl.give_up_at)) {
+    if (stands_still) impl.allow_time();  // it begins when the peer goes on
+    if (stands_still || (may_pass(got.error().code()) && core::SteadyClock::now() < impl.give_up_at)) {
       got.ignore("tried again");
       impl.lengthen_pause();
-      boost::asio::post(impl.reactor.context(), [weak = weak_from_this()] {
-        if (auto self = weak.lock()) self->dial(false);
-      });
+      impl.dial_soon();
       return;
     }
     const ErrorCode code = got.error().code();
