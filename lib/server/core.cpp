@@ -1,9 +1,9 @@
 #include "server/core.hpp"
 
-#include <future>
 #include <utility>
 
 #include "core/text.hpp"
+#include "server/on_reactor.hpp"
 
 namespace sandbox::server {
 namespace {
@@ -176,9 +176,7 @@ Result<void> Core::end(bool keep) {
   workers_.stop();
   dialers_.stop();
   // Nobody hears of later ones: the next daemon goes on right behind.
-  std::promise<std::uint64_t> last;
-  boost::asio::post(context(), [&] { last.set_value(leaves_.events->last()); });
-  leaves_.store->set_meta(kLastEvent, std::to_string(last.get_future().get()));
+  on_reactor(context(), [&] { leaves_.store->set_meta(kLastEvent, std::to_string(leaves_.events->last())); });
   if (!keep) {
     for (const auto& [id, record] : records_) leaves_.store->erase_sandbox(id);
   }

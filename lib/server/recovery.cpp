@@ -1,10 +1,10 @@
 #include <algorithm>
-#include <future>
 #include <utility>
 
 #include "core/sync_point.hpp"
 #include "server/birth.hpp"
 #include "server/core.hpp"
+#include "server/on_reactor.hpp"
 
 /// What the store is told, and what a daemon that starts again makes of it.
 namespace sandbox::server {
@@ -78,13 +78,10 @@ Result<void> Core::recover() {
   }
   SANDBOX_SYNC_POINT("server.recovering");
   RuntimeState::Adopted adopted = runtime_->take_adopted();
-  std::promise<void> done;
-  boost::asio::post(context(), [&] {
+  on_reactor(context(), [&] {
     templates_ = std::move(templates);
     recall_sandboxes(std::move(stored), std::move(adopted));
-    done.set_value();
   });
-  done.get_future().wait();
   return {};
 }
 

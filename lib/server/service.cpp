@@ -11,21 +11,10 @@
 #include "core/text.hpp"
 #include "runtime/proof.hpp"
 #include "server/core.hpp"
+#include "server/on_reactor.hpp"
 
 namespace sandbox::server {
 namespace {
-
-/// Runs `action` on the reactor thread and waits for it.
-template <class Action>
-void on_reactor(boost::asio::io_context& context, Action action) {
-  std::promise<void> done;
-  auto finished = done.get_future();
-  boost::asio::post(context, [&] {
-    action();
-    done.set_value();
-  });
-  finished.wait();
-}
 
 Result<void> make_directory(const std::string& path) {
   std::error_code error;
