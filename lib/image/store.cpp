@@ -101,6 +101,12 @@ std::optional<TemplateInfo> info_of(const TemplateRecord& record, const std::str
   return info;
 }
 
+/// A template as its record tells of it.
+struct KnownTemplate {
+  TemplateInfo info;
+  std::string base;  ///< TemplateRecord::base
+};
+
 bool is_digest(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
@@ -232,8 +238,7 @@ struct ImageStore::Impl {
   Result<std::shared_ptr<LayerPin>> pin(const std::string& digest);
   Result<std::shared_ptr<LayerPin>> layer(const std::string& digest, const std::function<Result<void>(int tree)>& fill);
   Result<std::shared_ptr<LayerPin>> make_layer(const std::string& digest, const std::function<Result<void>(int tree)>& fill);
-  Result<TemplateInfo> read_record(const std::string& id) const;
-  Result<TemplateRecord> read_whole_record(const std::string& id) const;
+  Result<KnownTemplate> read_record(const std::string& id) const;
   std::string base_of(const ImageStore& store, const Image& image);
   Result<std::set<std::string>> kept() const;
   Result<void> unpack_template(const TemplateInfo& info, int tree);
@@ -548,10 +553,9 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   UniqueFd parent_layer;
   std::string base;
   if (draft.image.kind() == Image::Kind::template_id) {
-    SANDBOX_TRY(const TemplateInfo parent, find_template(draft.image.reference()));
-    info.image = parent.image;
-    SANDBOX_TRY(const TemplateRecord record, impl_->read_whole_record(parent.id));
-    base = record.base;
+    SANDBOX_TRY(KnownTemplate parent, impl_->read_record(draft.image.reference()));
+    info.image = std::move(parent.info.image);
+    base = std::move(parent.base);
     SANDBOX_TRY(ResolvedImage resolved, resolve(draft.image));
     parent_pin = std::move(resolved.pin);
     parent_layer = UniqueFd(::open(resolved.scratch_layer.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -599,14 +603,11 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   SANDBOX_TRY(const StoreLock lock, StoreLock::take(impl_->root.get()));
   auto existing = impl_->read_record(info.id);
   if (existing) {
-    if (existing->digest != info.digest)
+    if (existing->info.digest != info.digest)
       return Error(ErrorCode::already_exists, "another template has the id " + info.id).with_operation("image.save");
-    existing->label = info.label;
-    info = *std::move(existing);
-    if (base.empty()) {
-      SANDBOX_TRY(const TemplateRecord record, impl_->read_whole_record(info.id));
-      base = record.base;
-    }
+    existing->info.label = info.label;
+    info = std::move(existing->info);
+    if (base.empty()) base = std::move(existing->base);
   } else {
     existing.ignore("there is none yet, or none that can be read: it is written now");
   }
@@ -632,13 +633,7 @@ Result<TemplateInfo> ImageStore::save_template(const TemplateDraft& draft) {
   return info;
 }
 
-Result<TemplateInfo> ImageStore::Impl::read_record(const std::string& id) const {
-  SANDBOX_TRY(const TemplateRecord record, read_whole_record(id));
-  return *info_of(record, id);
-}
-
-/// One that info_of() understands.
-Result<TemplateRecord> ImageStore::Impl::read_whole_record(const std::string& id) const {
+Result<KnownTemplate> ImageStore::Impl::read_record(const std::string& id) const {
   if (!is_template_id(id)) return Error(ErrorCode::not_found, "no template \"" + core::escape_control(id) + "\"").with_operation("image.template");
   auto text = os::beneath::read_file(templates.get(), id + ".meta", kMaxRecord);
   if (!text) {
@@ -658,8 +653,8 @@ Result<TemplateRecord> ImageStore::Impl::read_whole_record(const std::string& id
     record.ignore("said better by its caller");
     return damaged;
   }
-  if (!info_of(*record, id)) return damaged;
-  return *std::move(record);
+  if (auto info = info_of(*record, id)) return KnownTemplate{*std::move(info), std::move(record->base)};
+  return damaged;
 }
 
 /// The layer of an archive that this process has resolved before, which saving a sandbox on it implies; otherwise "".
@@ -680,9 +675,9 @@ Result<std::vector<TemplateInfo>> ImageStore::templates() const {
   std::vector<TemplateInfo> all;
   for (const std::string& name : names) {
     if (!name.ends_with(".meta")) continue;
-    auto info = impl_->read_record(name.substr(0, name.size() - 5));
-    if (info) all.push_back(*std::move(info));
-    else info.ignore("find_template tells about damaged ones");
+    auto known = impl_->read_record(name.substr(0, name.size() - 5));
+    if (known) all.push_back(std::move(known->info));
+    else known.ignore("find_template tells about damaged ones");
   }
   std::sort(all.begin(), all.end(), [](const TemplateInfo& a, const TemplateInfo& b) {
     return a.created != b.created ? a.created < b.created : a.id < b.id;
@@ -690,25 +685,28 @@ Result<std::vector<TemplateInfo>> ImageStore::templates() const {
   return all;
 }
 
-Result<TemplateInfo> ImageStore::find_template(const std::string& id) const { return impl_->read_record(id); }
+Result<TemplateInfo> ImageStore::find_template(const std::string& id) const {
+  SANDBOX_TRY(KnownTemplate known, impl_->read_record(id));
+  return std::move(known.info);
+}
 
 Result<void> ImageStore::remove_template(const std::string& id) {
   if (!is_template_id(id)) return Error(ErrorCode::not_found, "no template \"" + core::escape_control(id) + "\"").with_operation("image.template");
   SANDBOX_TRY(Work place, Work::make(impl_->root.get(), impl_->work.get()));
   SANDBOX_TRY(const StoreLock lock, StoreLock::take(impl_->root.get()));
-  auto info = impl_->read_record(id);
-  if (info) {
-    const std::string digest = info->digest.substr(7);
+  auto known = impl_->read_record(id);
+  if (known) {
+    const std::string digest = known->info.digest.substr(7);
     const UniqueFd layer(::openat(impl_->layers.get(), digest.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
     if (layer) {
       if (::flock(layer.get(), LOCK_EX | LOCK_NB) != 0)
         return Error(ErrorCode::failed_precondition, "template " + id + " is in use").with_operation("image.template");
       if (::renameat(impl_->layers.get(), digest.c_str(), place.fd(), "layer") != 0) return Error::from_errno(errno, "image.remove", id);
     }
-  } else if (info.error().code() != ErrorCode::corrupt) {
-    return std::move(info).error();
+  } else if (known.error().code() != ErrorCode::corrupt) {
+    return std::move(known).error();
   } else {
-    info.ignore("a damaged template can be removed");
+    known.ignore("a damaged template can be removed");
   }
   if (::unlinkat(impl_->templates.get(), (id + ".meta").c_str(), 0) != 0) return Error::from_errno(errno, "image.remove", id);
   if (::unlinkat(impl_->templates.get(), (id + ".tar.zst").c_str(), 0) != 0 && errno != ENOENT)
@@ -751,9 +749,9 @@ Result<std::set<std::string>> ImageStore::Impl::kept() const {
     const std::string id = name.substr(0, name.find('.'));
     if (!name.ends_with(".meta") || !is_template_id(id)) continue;
     kept.insert(id.substr(4));
-    auto record = read_whole_record(id);
-    if (record && !record->base.empty()) kept.insert(std::move(record->base));
-    if (!record) record.error().ignore("what it stood on is unpacked again when it is repaired");
+    auto known = read_record(id);
+    if (known && !known->base.empty()) kept.insert(std::move(known->base));
+    if (!known) known.error().ignore("what it stood on is unpacked again when it is repaired");
   }
   return kept;
 }
