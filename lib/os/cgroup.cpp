@@ -8,7 +8,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <ctime>
 
+#include "core/clock.hpp"
 #include "core/text.hpp"
 #include "os/beneath.hpp"
 
@@ -17,6 +20,8 @@ namespace {
 
 constexpr const char* kCgroup = "native.cgroup";
 constexpr std::size_t kMaxFile = 1 << 20;
+/// Waited for others that look whether our own directory is a dead launcher's.
+constexpr auto kOthersSweep = std::chrono::seconds(2);
 
 struct Named {
   std::string_view name;
@@ -182,9 +187,17 @@ std::vector<CgroupHierarchy> parse_cgroups(std::string_view proc_self_cgroup, st
 
 namespace {
 
+void pause_a_moment() noexcept {
+  const timespec time{0, 1'000'000};
+  ::nanosleep(&time, nullptr);
+}
+
 /// Opens (making where needed) directory/sandbox/<name>, locked. 0 or errno.
 int make_own(int parent, const std::string& name, bool lock, bool v2, const std::string& enable, core::UniqueFd& out) {
-  for (int attempt = 0; attempt < 16; ++attempt) {
+  // Every launcher that starts looks at this directory, too, and holds its lock meanwhile: on a busy machine for milliseconds.
+  const auto until = core::SteadyClock::now() + kOthersSweep;
+  for (bool met = false; !met || core::SteadyClock::now() < until; met = true) {
+    if (met) pause_a_moment();
     if (::mkdirat(parent, "sandbox", 0755) != 0 && errno != EEXIST) return errno;
     core::UniqueFd sandbox(::openat(parent, "sandbox", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     if (!sandbox) {

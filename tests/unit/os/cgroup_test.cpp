@@ -1,9 +1,15 @@
 #include "os/cgroup.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <string>
+#include <thread>
+#include <vector>
 
 namespace {
 
+using sandbox::os::CgroupTree;
 using sandbox::os::Controller;
 using sandbox::os::parse_cgroups;
 
@@ -63,6 +69,28 @@ TEST(CgroupLayout, EscapedMountPointsAndRepeatedMounts) {
 TEST(CgroupLayout, GarbageYieldsNothing) {
   EXPECT_TRUE(parse_cgroups("", "").empty());
   EXPECT_TRUE(parse_cgroups(":::::\n\n", " - \n - cgroup\nx\n\\").empty());
+}
+
+/// On the host's own cgroups. Launchers that start look at each other's directories, to sweep those of dead ones.
+TEST(CgroupTree, ManyThatOpenAtOnceDoNotLoseTheirLimits) {
+  const std::string own = "unit-" + std::to_string(::getpid());
+  std::vector<Controller> possible;
+  {
+    const auto tree = CgroupTree::open(own);
+    for (const Controller controller : {Controller::memory, Controller::cpu, Controller::pids})
+      if (tree->has(controller)) possible.push_back(controller);
+  }
+  if (possible.empty()) GTEST_SKIP() << "needs root and cgroups";
+  std::vector<std::thread> threads;
+  for (int number = 0; number < 8; ++number) {
+    threads.emplace_back([&, name = own + "-" + std::to_string(number)] {
+      for (int round = 0; round < 25; ++round) {
+        const auto tree = CgroupTree::open(name);
+        for (const Controller controller : possible) EXPECT_TRUE(tree->has(controller)) << tree->reason(controller);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace
