@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/eagerness.hpp"
 #include "core/unique_fd.hpp"
 
 namespace sandbox::agent {
@@ -54,6 +55,9 @@ struct Loop::Impl {
   core::TimePoint now = core::SteadyClock::now();
   std::uint64_t next_id = 1;
   std::uint32_t next_generation = 1;
+  /// Paused at first: many agents are asked a thing or two and nothing more for a while.
+  core::Eagerness eagerness{::sysconf(_SC_NPROCESSORS_ONLN) > 1, core::Eagerness::kPause};
+  bool expects = false;   ///< the next wait may look before it sleeps
   bool stopped = false;
   bool running_hooks = false;
 
@@ -105,7 +109,25 @@ struct Loop::Impl {
       const auto count = std::chrono::ceil<std::chrono::milliseconds>(std::max(wait, core::Duration::zero())).count();
       milliseconds = static_cast<int>(std::min<std::int64_t>(count, 60'000));
     }
+    if (std::exchange(expects, false) && wait >= 2 * core::Eagerness::kLong) return wait_eagerly(milliseconds, events);
     return ::epoll_wait(epoll.get(), events, kEventsPerTurn, milliseconds);
+  }
+
+  int wait_eagerly(int milliseconds, epoll_event* events) {
+    const auto begin = core::SteadyClock::now();
+    const bool look = eagerness.worth(0, 1);
+    int count = 0;
+    if (look) {
+      auto passed = core::Duration::zero();
+      do {
+        count = ::epoll_wait(epoll.get(), events, kEventsPerTurn, 0);
+        passed = core::SteadyClock::now() - begin;
+      } while (count == 0 && passed < eagerness.span());
+      eagerness.learned(count > 0, passed);
+    }
+    if (count == 0) count = ::epoll_wait(epoll.get(), events, kEventsPerTurn, milliseconds);
+    if (!look) eagerness.slept(core::SteadyClock::now() - begin);
+    return count;
   }
 };
 
@@ -182,6 +204,8 @@ void Loop::remove_hook(std::uint64_t id) {
     if (hook.id == id) hook.run = nullptr;
   if (!impl_->running_hooks) std::erase_if(impl_->hooks, [](const Hook& hook) { return !hook.run; });
 }
+
+void Loop::expect_soon() noexcept { impl_->expects = true; }
 
 core::TimePoint Loop::now() const noexcept { return impl_->now; }
 

@@ -44,6 +44,9 @@ class Loop {
   std::uint64_t before_sleep(std::function<void()> hook);
   void remove_hook(std::uint64_t id);
 
+  /// The next wait looks for a moment before it sleeps, where that pays (core::Eagerness): something is likely to come at once.
+  void expect_soon() noexcept;
+
   core::TimePoint now() const noexcept;   ///< of the current turn
   /// Runs until stop().
   void run();

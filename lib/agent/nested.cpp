@@ -18,6 +18,7 @@ class NestedSession final : public Operation {
       : Operation(context),
         inner_(context.server.agent(), session_options(), [this](ByteView bytes) { return write(bytes); },
                context.server.depth() + 1) {}
+  bool works() const noexcept override { return false; }
 
   void on_data(Channel channel, ByteView data, bool fin) override {
     context().session.consumed(context().stream, channel, data.size());
@@ -52,6 +53,7 @@ class ResumableStream final : public Operation, private ResumableSessions::Carri
   ResumableStream(Context context, core::Duration keep)
       : Operation(context), keep_(keep), sessions_(context.server.agent().sessions().resumable()), greeter_(context.server.agent()) {}
   ~ResumableStream() override { sessions_.detach(*this); }
+  bool works() const noexcept override { return false; }
 
   void on_data(Channel channel, ByteView data, bool fin) override {
     context().session.consumed(context().stream, channel, data.size());

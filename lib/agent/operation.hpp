@@ -26,6 +26,9 @@ class Operation : public session::StreamHandler {
  public:
   explicit Operation(Context context) : context_(context) {}
 
+  /// False for one that only carries the bytes of others: with nothing else under way the agent has nothing to do.
+  virtual bool works() const noexcept { return true; }
+
   void on_cancel() override { fail(Error(ErrorCode::cancelled, "cancelled by the client")); }
 
  protected:

@@ -15,6 +15,7 @@
 #include "agent/exec_table.hpp"
 #include "protocol/build_id.hpp"
 #include "agent/sessions.hpp"
+#include "core/eagerness.hpp"
 
 namespace sandbox::agent {
 
@@ -66,8 +67,12 @@ Result<crypto::SecureChannel> Agent::sealed_channel() {
   return crypto::SecureChannel::agent({*identity_, std::nullopt, {}});
 }
 
-void Agent::operation_ended() noexcept {
-  if (--operations_ > 0) return;
+void Agent::conversed() noexcept {
+  if (settings_.looks && operations_ == 0) loop_.expect_soon();
+}
+
+void Agent::operation_ended(const Operation& operation) noexcept {
+  if (!operation.works() || --operations_ > 0) return;
   scratch_.trim();
   received_.trim();
 }
@@ -94,9 +99,10 @@ Server::Server(Agent& agent, session::Options options, Write write, int depth)
 void Server::run_first() {
   if (hook_) agent_.loop().remove_hook(hook_);
   hook_ = agent_.loop().before_sleep([this] {
-    flush();
+    const std::size_t moved = flush() + std::exchange(heard_, 0);
     free_operations();
     schedule_tick();
+    if (moved > 0 && moved <= core::Eagerness::kSmall) agent_.conversed();
   });
 }
 
@@ -137,6 +143,7 @@ Result<void> Server::receive(ByteView bytes) {
 }
 
 Result<void> Server::feed(ByteView bytes) {
+  heard_ += bytes.size();
   while (!endpoint_) {
     const auto dialect = crypto::dialect_of({first_, first_size_});
     if (dialect == crypto::Dialect::undecided) {
@@ -156,15 +163,17 @@ Result<void> Server::feed(ByteView bytes) {
   return endpoint_->receive(bytes);
 }
 
-void Server::flush() {
-  if (!endpoint_) return;
+std::size_t Server::flush() {
+  std::size_t said = 0;
+  if (!endpoint_) return said;
   for (;;) {
     const ByteView bytes = endpoint_->output();
     blocked_ = !bytes.empty();
-    if (!blocked_) return;
+    if (!blocked_) return said;
     const std::size_t taken = write_(bytes);
-    if (taken == 0) return;
+    if (taken == 0) return said;
     endpoint_->sent(taken);
+    said += taken;
   }
 }
 
@@ -179,7 +188,7 @@ void Server::close(const Error& error) {
 void Server::free_operations() {
   // The destructor of an operation may close a nested server, which frees its own; it never adds to this list.
   const auto closed = std::exchange(closed_, {});
-  for (std::size_t i = 0; i < closed.size(); ++i) agent_.operation_ended();
+  for (const auto& operation : closed) agent_.operation_ended(*operation);
 }
 
 void Server::schedule_tick() {
@@ -209,7 +218,7 @@ session::StreamHandler* Server::on_open(session::StreamId stream, protocol::Meth
     session_.end(stream, session::end_of(operation.error()));
     return nullptr;
   }
-  agent_.operation_started();
+  agent_.operation_started(**operation);
   session::StreamHandler* handler = operation->get();
   operations_.insert_or_assign(stream, *std::move(operation));
   return handler;

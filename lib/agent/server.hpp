@@ -29,6 +29,7 @@ class Agent {
     std::string workdir = "/";    ///< absolute; of commands that name none
     core::UniqueFd oom_counter;   ///< a file with a line "oom_kill N" (cgroup memory.events or memory.oom_control), or none
     core::UniqueFd oom_score;     ///< /proc/self/oom_score_adj open for writing, where /proc is read-only; or none
+    bool looks = false;           ///< may look for the next request before it sleeps (ADR 0015): has a whole processor
     std::uint64_t open_files = 0; ///< most descriptors of a command (RLIMIT_NOFILE); 0: as many as the agent's own
   };
   Agent(Loop& loop, Settings settings);
@@ -61,8 +62,10 @@ class Agent {
  private:
   friend class Server;
   friend class SocketServer;
-  void operation_started() noexcept { ++operations_; }
-  void operation_ended() noexcept;
+  void operation_started(const Operation& operation) noexcept { operations_ += operation.works() ? 1 : 0; }
+  void operation_ended(const Operation& operation) noexcept;
+  /// A little was heard or said: the next request is likely close behind, and with nothing under way nobody needs the processor.
+  void conversed() noexcept;
 
   Loop& loop_;
   Settings settings_;
@@ -72,7 +75,7 @@ class Agent {
   Scratch received_{256 << 10};   ///< bytes on their way into a session: handlers use scratch_ meanwhile
   std::unique_ptr<Children> children_;
   std::unique_ptr<ExecTable> execs_;
-  std::size_t operations_ = 0;
+  std::size_t operations_ = 0;   ///< that work
   std::unique_ptr<Sessions> sessions_;   ///< last: its operations use everything above
 };
 
@@ -106,8 +109,8 @@ class Server final : public session::SessionHandler {
   /// Bytes from the peer. An error ended the session and every operation.
   Result<void> receive(ByteView bytes);
   /// Writes what is queued, as far as `write` takes it. Runs by itself before the loop sleeps, so that everything a turn
-  /// produced leaves together. Not to be called from inside an operation.
-  void flush();
+  /// produced leaves together. Not to be called from inside an operation. Returns how many bytes it wrote.
+  std::size_t flush();
   /// Whether bytes wait for `write` to have room.
   bool blocked() const noexcept { return blocked_; }
   /// Ends the session and every operation.
@@ -133,6 +136,7 @@ class Server final : public session::SessionHandler {
   Loop::TimerId tick_timer_ = 0;
   core::TimePoint tick_at_ = core::TimePoint::max();
   bool blocked_ = false;
+  std::size_t heard_ = 0;      ///< bytes since the hook ran
   session::Session session_;   ///< destroyed early, while operations_ still exist
   std::byte first_[crypto::kDialectBytes] = {};   ///< what came before the dialect was known
   std::size_t first_size_ = 0;

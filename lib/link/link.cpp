@@ -16,22 +16,23 @@ namespace {
 
 /// A read that brought this much is followed by another without asking poll first: there is likely more.
 constexpr std::size_t kBusyRead = 32 << 10;
-/// What look() gives an answer. Behind Eagerness::kLook it is slept through: that costs one thread switch where the reactor's
-/// way costs two, and makes nearly all answers of a busy machine come in time. An event loop is late by so much at most.
+/// What look() gives an answer, behind a short look asleep: that costs one thread switch where the reactor's way costs two, and
+/// makes nearly all answers of a busy machine come in time. An event loop is late by so much, or by a long look, at most.
 constexpr auto kPatience = std::chrono::microseconds(100);
 /// Reads the reactor does in a row before other links get their turn.
 constexpr int kReactorReads = 4;
 
 /// Sleeps until `stream` can be read or is broken (true), or can be written, or `wake` is readable, or `until` (false).
-/// `eagerness`: looks for a moment first; null: does not.
-bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until, Eagerness* eagerness) {
+/// Looks for `look` first; `looked` learns whether that was enough.
+bool wait_for_stream(int stream, int wake, bool for_room, core::TimePoint until, core::Eagerness::Time look, bool& looked) {
   pollfd polled[2] = {{stream, static_cast<short>(POLLIN | (for_room ? POLLOUT : 0)), 0}, {wake, POLLIN, 0}};
   int ready = 0;
-  if (eagerness) {
-    for (const auto end = std::min(until, core::SteadyClock::now() + Eagerness::kLook); ready == 0 && core::SteadyClock::now() < end;)
-      ready = ::poll(polled, 2, 0);
-    eagerness->learned(ready > 0);
+  if (look > look.zero()) {
+    const auto end = std::min(until, core::SteadyClock::now() + look);
+    do ready = ::poll(polled, 2, 0);
+    while (ready == 0 && core::SteadyClock::now() < end);
   }
+  looked = ready > 0;
   timespec timeout{};
   const bool bounded = until != core::TimePoint::max();
   if (bounded && ready == 0) {
@@ -176,8 +177,10 @@ bool Link::look_erased(bool (*done)(void*), void* context) {
   Waiter self{done, context, {}};
   impl.waiters.push_back(&self);
   impl.leader = &self;
-  const auto outcome = lead(lock, done, context, core::SteadyClock::now() + kPatience);
-  impl.patience.learned(outcome && *outcome && **outcome);
+  const auto begin = core::SteadyClock::now();
+  const auto look = impl.patience.span();
+  const auto outcome = lead(lock, done, context, begin + std::max<core::Duration>(kPatience, look), look);
+  impl.patience.learned(outcome && *outcome && **outcome, core::SteadyClock::now() - begin);
   impl.leader = nullptr;
   std::erase(impl.waiters, &self);
   hand_over();
@@ -186,7 +189,7 @@ bool Link::look_erased(bool (*done)(void*), void* context) {
 }
 
 std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool (*done)(void*), void* context,
-                                       core::TimePoint deadline) {
+                                       core::TimePoint deadline, core::Duration first_look) {
   Impl& impl = *impl_;
   if (impl.attention == 0) disarm();  // the reactor would wake up for every byte that comes
   auto wakeup = impl.reactor.wakeup();
@@ -200,14 +203,23 @@ std::optional<Result<bool>> Link::lead(std::unique_lock<std::mutex>& lock, bool 
     const auto until = std::min(deadline, impl.session.next_tick());
     const bool for_room = impl.polls_output = impl.blocked;
     const int fd = impl.stream->fd(), wake_fd = impl.wakeup->fd();
-    const bool eager = impl.eagerness.worth(std::exchange(impl.moved, 0), impl.waiters.size());
+    // The first look of look() was decided on already.
+    const bool told = first_look > core::Duration::zero();
+    const bool eager = !told && impl.eagerness.worth(std::exchange(impl.moved, 0), impl.waiters.size());
+    const auto look = eager ? impl.eagerness.span() : std::exchange(first_look, core::Duration::zero());
     impl.polling = true;
     lock.unlock();
     bool readable = likely_more || impl.stream->pending();
     if (!readable) {
       const auto begin = core::SteadyClock::now();
-      readable = wait_for_stream(fd, wake_fd, for_room, until, eager ? &impl.eagerness : nullptr);
-      if (!eager) impl.eagerness.slept(core::SteadyClock::now() - begin);
+      bool looked = false;
+      readable = wait_for_stream(fd, wake_fd, for_room, until, look, looked);
+      const auto took = core::SteadyClock::now() - begin;
+      if (!eager) {
+        if (!told) impl.eagerness.slept(took);
+      } else if (looked || took >= look) {  // not if the deadline came first
+        impl.eagerness.learned(looked, took);
+      }
     }
     Result<std::size_t> got = std::size_t{0};
     ReadBuffer buffer;

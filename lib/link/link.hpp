@@ -153,7 +153,7 @@ class Link : public std::enable_shared_from_this<Link> {
   Result<bool> wait_erased(bool (*done)(void*), void* context, core::TimePoint deadline);
   bool look_erased(bool (*done)(void*), void* context);
   std::optional<Result<bool>> lead(std::unique_lock<std::mutex>& lock, bool (*done)(void*), void* context,
-                                   core::TimePoint deadline);
+                                   core::TimePoint deadline, core::Duration first_look = core::Duration::zero());
   void hand_over();
   void let_go();
   void arm();

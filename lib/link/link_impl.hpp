@@ -12,7 +12,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "link/eagerness.hpp"
+#include "core/eagerness.hpp"
 #include "link/link.hpp"
 #include "session/endpoint.hpp"
 
@@ -201,8 +201,8 @@ struct Link::Impl final : session::SessionHandler {
   bool polls_output = false;         ///< and waits for room to write too
   bool woken = false;                ///< and was woken already
   std::size_t moved = 0;             ///< bytes sent and read since the leader last waited
-  Eagerness eagerness;               ///< the leader's
-  Eagerness patience;                ///< of look(): whether the whole of it pays
+  core::Eagerness eagerness;               ///< the leader's
+  core::Eagerness patience;                ///< of look(): whether the whole of it pays
 
   std::uint64_t attention = 0;
   std::optional<stream_descriptor> descriptor;  ///< registered while needed and shortly after: epoll would report every byte otherwise

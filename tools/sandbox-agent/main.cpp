@@ -4,7 +4,8 @@
 /// is what commands start with; the current directory is where they start; SANDBOX_OOM_FD=4 in the environment names a
 /// descriptor with a line "oom_kill N"; SANDBOX_SCORE_FD=5 one of /proc/self/oom_score_adj, open for writing, so that the
 /// OOM killer prefers programs to the agent although /proc is read-only; SANDBOX_OPEN_FILES=N is the limit of descriptors of
-/// each command, which the agent itself needs more of; SANDBOX_DOOR_FD=5 a socket through which later clients' sockets come
+/// each command, which the agent itself needs more of; SANDBOX_LOOK says that it may look for the next request for a moment
+/// before it sleeps; SANDBOX_DOOR_FD=5 a socket through which later clients' sockets come
 /// (agent::Transport). All are optional. The client speaks first, plain or sealed. Runs outside of sandboxes too (tests):
 /// nothing here depends on being process 1. Ends when the socket does, with a door when the door does, and takes every
 /// process below it along.
@@ -38,6 +39,7 @@ constexpr int kDefaultSocket = 3;
 constexpr std::string_view kOomVariable = "SANDBOX_OOM_FD";
 constexpr std::string_view kScoreVariable = "SANDBOX_SCORE_FD";
 constexpr std::string_view kFilesVariable = "SANDBOX_OPEN_FILES";
+constexpr std::string_view kLookVariable = "SANDBOX_LOOK";
 constexpr std::string_view kDoorVariable = "SANDBOX_DOOR_FD";
 
 [[noreturn]] void usage() {
@@ -96,10 +98,12 @@ int main(int argc, char** argv) {
   settings.oom_counter = take_descriptor(kOomVariable);
   settings.oom_score = take_descriptor(kScoreVariable);
   if (const char* text = ::getenv(kFilesVariable.data())) settings.open_files = core::parse_number<std::uint64_t>(text).value_or(0);
+  settings.looks = ::getenv(kLookVariable.data()) != nullptr;
   settings.environment = agent::Environment::from(environ);
   settings.environment.unset(kOomVariable);
   settings.environment.unset(kScoreVariable);
   settings.environment.unset(kFilesVariable);
+  settings.environment.unset(kLookVariable);
   settings.environment.unset(kDoorVariable);
   char workdir[4096];
   settings.workdir = ::getcwd(workdir, sizeof workdir) && workdir[0] == '/' ? workdir : "/";

@@ -10,6 +10,8 @@ namespace {
 
 /// Descriptors process 1 may have, unless its programs may have more.
 constexpr std::uint64_t kAgentFiles = 4096;
+/// CPU quota, µs per 100 ms.
+constexpr std::uint32_t kWholeProcessor = 100'000;
 
 bool is_directory(const std::string& path) {
   struct stat info {};
@@ -61,6 +63,8 @@ Result<std::shared_ptr<Recipe>> Recipe::make(launch::LaunchPlan plan, Base& base
   if (cgroups.has(os::Controller::memory)) recipe->environment_.push_back(const_cast<char*>("SANDBOX_OOM_FD=4"));
   if (door) recipe->environment_.push_back(const_cast<char*>("SANDBOX_DOOR_FD=5"));
   recipe->environment_.push_back(const_cast<char*>(recipe->keep("SANDBOX_OPEN_FILES=" + std::to_string(own.open_files))));
+  // An agent that looks for the next request takes a processor meanwhile; with less than one that would be the programs' time.
+  if (own.cpu_quota >= kWholeProcessor) recipe->environment_.push_back(const_cast<char*>("SANDBOX_LOOK=1"));
   for (const std::string& variable : own.environment) recipe->environment_.push_back(const_cast<char*>(variable.c_str()));
   recipe->environment_.push_back(nullptr);
   child.environment = recipe->environment_.data();

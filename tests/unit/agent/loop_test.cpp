@@ -135,5 +135,30 @@ TEST(AgentLoop, RunsHooksNewestFirstBeforeItSleeps) {
   EXPECT_EQ(order, (std::vector<int>{2}));
 }
 
+TEST(AgentLoop, WhoeverExpectsSomethingSoonHearsItAndTheTimersAllTheSame) {
+  Loop loop;
+  Pipe pipe;
+  int calls = 0;
+  loop.watch(pipe.read.get(), EPOLLIN, [&](std::uint32_t) {
+    char byte;
+    calls += static_cast<int>(::read(pipe.read.get(), &byte, 1));
+  }).value();
+  // Enough of them that some are looked for, some slept for, and some miss.
+  for (int i = 0; i < 100; ++i) {
+    loop.expect_soon();
+    if (i % 3 != 0) ASSERT_EQ(::write(pipe.write.get(), "x", 1), 1);
+    loop.turn(2ms);
+  }
+  EXPECT_EQ(calls, 66);
+  bool fired = false;
+  const auto when = core::SteadyClock::now() + 3ms;
+  loop.at(when, [&] { fired = true; });
+  while (!fired) {
+    loop.expect_soon();
+    loop.turn(10s);
+  }
+  EXPECT_GE(core::SteadyClock::now(), when);
+}
+
 }  // namespace
 }  // namespace sandbox::agent
