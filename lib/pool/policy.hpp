@@ -12,8 +12,9 @@ struct PolicyOptions {
   std::uint32_t max_warm = 64;    ///< most members ever wanted
   std::uint32_t max_refills = 2;  ///< refills of this pool at a time
   core::Duration half_life = std::chrono::seconds(10);       ///< after which past demand counts half
-  core::Duration settle = std::chrono::microseconds(300);    ///< a refill starts this long after a hand-out: the caller's
-                                                             ///< first operation should not share its core with it
+  core::Duration settle = std::chrono::milliseconds(5);      ///< a refill starts this long after a hand-out: the caller's
+                                                             ///< first operation should not share its core with it, and a
+                                                             ///< timer behind the kernel's tick costs 10 µs less to set
   core::Duration max_hold = std::chrono::seconds(1);         ///< creations by callers hold refills up no longer than this
   core::Duration backoff_min = std::chrono::milliseconds(100);
   core::Duration backoff_max = std::chrono::seconds(30);

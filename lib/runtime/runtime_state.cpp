@@ -32,6 +32,8 @@ constexpr std::size_t kMaxProfiles = 256;
 unsigned max_makers() { return std::max(4u, 2 * std::thread::hardware_concurrency()); }
 constexpr unsigned kMaxRefills = 2;
 constexpr auto kRefillDeadline = std::chrono::seconds(30);
+/// All places taken: a refill looks again behind this, though nobody was heard to give one back.
+constexpr auto kNoPlaceWait = std::chrono::milliseconds(10);
 /// Layers that one look removes at most: closing waits for it.
 constexpr std::size_t kPrunedAtATime = 8;
 constexpr auto kProbeDeadline = std::chrono::seconds(10);
@@ -99,12 +101,7 @@ Result<void> RuntimeState::start(std::vector<std::unique_ptr<backend::Backend>> 
     std::lock_guard lock(mutex_);
     profile->policy.set_floor(std::max(profile->policy.floor(), count));
   }
-  for (unsigned i = 0; i < kMaxRefills; ++i) {
-    refillers_.push_back(runtime::start_thread("sandbox-refill", [this] { refill_loop(); }));
-    // A waking batch thread does not push the caller it was woken by off its core. Refused: only latency suffers.
-    sched_param none{};
-    static_cast<void>(::pthread_setschedparam(refillers_.back().native_handle(), SCHED_BATCH, &none));
-  }
+  SANDBOX_CHECK(refillers_.start(kMaxRefills, [this](std::unique_lock<std::mutex>& lock) { return look_after_pools(lock); }));
   prune_later();  // by now the adopted ones have what they stand on
   return {};
 }
@@ -262,7 +259,6 @@ Result<RuntimeState::BoxPtr> RuntimeState::make(const ProfilePtr& profile, core:
 
 RuntimeState::BoxPtr RuntimeState::take_ready(Profile& profile, std::string_view note) {
   BoxPtr box;
-  bool wake = false;
   {
     std::lock_guard lock(mutex_);
     if (profile.ready.empty() || closing_) return nullptr;
@@ -271,10 +267,9 @@ RuntimeState::BoxPtr RuntimeState::take_ready(Profile& profile, std::string_view
     profile.ready.pop_front();
     profile.policy.hit();
     hand_over(box);
-    if (const core::TimePoint next = profile.policy.next_wakeup(); next != core::TimePoint::max()) wake = plan_refill(next);
+    if (const core::TimePoint next = profile.policy.next_wakeup(); next != core::TimePoint::max()) refillers_.plan(next);
   }
   SANDBOX_SYNC_POINT("pool.handed_out");
-  if (wake) refill_changed_.notify_one();
   if (auto committed = commit(*box, profile, note); !committed) {
     log(LogLevel::warning, box->id() + " (in the pool) cannot be kept: " + committed.error().to_string());
     committed.error().ignore("another one is made");
@@ -386,9 +381,8 @@ Result<RuntimeState::BoxPtr> RuntimeState::create_slow(const ProfilePtr& profile
     return made;
   }();
   if (--in_flight_ == 0) idle_changed_.notify_all();
-  const bool wake = profile->policy.floor() > 0 && plan_refill(clock_.now() + pool::PolicyOptions().settle);
+  if (profile->policy.floor() > 0) refillers_.plan(clock_.now() + pool::PolicyOptions().settle);
   lock.unlock();
-  if (wake) refill_changed_.notify_one();
   if (outcome) {
     SANDBOX_SYNC_POINT("runtime.before_commit");
     if (auto committed = commit(**outcome, *profile, note); !committed) {
@@ -472,15 +466,8 @@ RuntimeState::BoxPtr RuntimeState::pop_idle() {
 
 // ---- refilling ------------------------------------------------------------------------------------------------------
 
-/// Notes that a refill thread should look at `when`; returns whether one must be woken for that. Under mutex_.
-bool RuntimeState::plan_refill(core::TimePoint when) {
-  if (when >= refill_wakes_at_ || refillers_waiting_ == 0) return false;
-  refill_wakes_at_ = when;
-  return true;
-}
-
-void RuntimeState::refill_loop() {
-  std::unique_lock lock(mutex_);
+/// What a refill thread does, until nothing is to be done at once; returns when to look again.
+core::TimePoint RuntimeState::look_after_pools(std::unique_lock<std::mutex>& lock) {
   while (!closing_) {
     ProfilePtr neediest;
     BoxPtr extra;
@@ -506,22 +493,17 @@ void RuntimeState::refill_loop() {
       lock.lock();
       continue;
     }
-    // Without a place there is nothing to do until one is given back, and released() wakes us then.
+    // Without a place there is nothing to do until one is given back, and released() plans a look then.
     if (neediest && admission_.try_refill()) {
       neediest->policy.refill_started();
-      if (due > 1 && refillers_waiting_ > 0) refill_changed_.notify_one();
+      if (due > 1) refillers_.plan(clock_.now());
       refill(lock, neediest);
       neediest.reset();
       continue;
     }
-    neediest.reset();
-    refill_wakes_at_ = std::min(refill_wakes_at_, wake);
-    ++refillers_waiting_;
-    if (wake == core::TimePoint::max()) refill_changed_.wait(lock);
-    else refill_changed_.wait_until(lock, wake);
-    --refillers_waiting_;
-    refill_wakes_at_ = core::TimePoint::max();
+    return neediest ? std::max(wake, clock_.now() + kNoPlaceWait) : wake;
   }
+  return core::TimePoint::max();
 }
 
 void RuntimeState::refill(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile) {
@@ -591,7 +573,7 @@ void RuntimeState::refill(std::unique_lock<std::mutex>& lock, const ProfilePtr& 
 
 void RuntimeState::on_exit(std::uint64_t token) {
   BoxPtr box;
-  bool wake = false, was_warm = false;
+  bool was_warm = false;
   {
     std::lock_guard lock(mutex_);
     const auto found = boxes_.find(token);
@@ -606,7 +588,7 @@ void RuntimeState::on_exit(std::uint64_t token) {
         if (member == ready.end()) return;  // being discarded
         ready.erase(member);
         box->profile()->policy.member_lost();
-        wake = plan_refill(clock_.now());
+        refillers_.plan(clock_.now());
         was_warm = true;
         break;
       }
@@ -616,7 +598,6 @@ void RuntimeState::on_exit(std::uint64_t token) {
     }
     box->set_phase(LocalBox::Phase::lost);
   }
-  if (wake) refill_changed_.notify_one();
   // Freeing may block on the launcher; this thread must not.
   const bool posted = chores_.post([this, box, was_warm] {
     const std::string reason = box->bury();
@@ -632,7 +613,7 @@ void RuntimeState::unwatch(const backend::Instance& instance) noexcept {
 }
 
 void RuntimeState::released(LocalBox& box) {
-  bool wake = false, was_live = false;
+  bool was_live = false;
   ProfilePtr profile;  // freed outside the lock
   {
     std::lock_guard lock(mutex_);
@@ -643,9 +624,8 @@ void RuntimeState::released(LocalBox& box) {
     --profile->alive;
     admission_.place_free();
     pump();
-    wake = plan_refill(clock_.now() + pool::PolicyOptions().settle);
+    refillers_.plan(clock_.now() + pool::PolicyOptions().settle);
   }
-  if (wake) refill_changed_.notify_one();
   if (was_live && box.phase() == LocalBox::Phase::closed && !box.left()) emit(RuntimeEvent::Kind::destroyed, box.id(), {});
 }
 
@@ -694,8 +674,8 @@ Result<void> RuntimeState::set_warm(const SandboxSpec& spec, std::uint32_t count
     std::lock_guard lock(mutex_);
     profile->policy.set_floor(count);
     if (count == 0) profile->last_failure.reset();
+    refillers_.plan(clock_.now());
   }
-  refill_changed_.notify_one();
   warm_changed_.notify_all();
   return {};
 }
@@ -793,10 +773,8 @@ Result<void> RuntimeState::shut_down(bool leave) {
     SANDBOX_SYNC_POINT("runtime.closing");
     for (auto& [ticket, waiter] : waiters_) waiter->changed.notify_one();
   }
-  refill_changed_.notify_all();
   warm_changed_.notify_all();
-  for (std::thread& thread : refillers_) thread.join();
-  refillers_.clear();
+  refillers_.stop();
   creators_.stop();
   {
     std::unique_lock lock(mutex_);

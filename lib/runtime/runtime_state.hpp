@@ -23,6 +23,7 @@
 #include "pool/policy.hpp"
 #include "runtime/exit_monitor.hpp"
 #include "runtime/local_box.hpp"
+#include "runtime/refill_threads.hpp"
 #include "runtime/spec_record.hpp"
 #include "runtime/worker_threads.hpp"
 
@@ -151,9 +152,8 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   BoxPtr pop_idle();
   void forget_unused_profiles();
 
-  void refill_loop();
+  core::TimePoint look_after_pools(std::unique_lock<std::mutex>& lock);
   void refill(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile);
-  bool plan_refill(core::TimePoint when);
   void hand_over(const BoxPtr& box);
   void on_exit(std::uint64_t token);
   std::string new_id();
@@ -168,17 +168,14 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   std::unique_ptr<runtime::ExitMonitor> monitor_;
   runtime::WorkerThreads creators_{"sandbox-create", 8};
   runtime::WorkerThreads chores_{"sandbox-chores", 4};
-  std::vector<std::thread> refillers_;
 
   mutable std::mutex mutex_;
+  runtime::RefillThreads refillers_{mutex_};
   std::unordered_map<std::string, ProfilePtr> profiles_;
   ProfilePtr default_profile_;
   std::unordered_map<std::uint64_t, std::weak_ptr<runtime::LocalBox>> boxes_;
   pool::Admission admission_;
   std::map<pool::Admission::Ticket, Waiter*> waiters_;  ///< by ticket: in order of arrival
-  std::condition_variable refill_changed_;
-  core::TimePoint refill_wakes_at_ = core::TimePoint::max();  ///< earliest planned wake-up of a waiting refill thread
-  unsigned refillers_waiting_ = 0;
   std::condition_variable warm_changed_;
   std::condition_variable idle_changed_;
   unsigned in_flight_ = 0;  ///< creates of callers between their start and their end

@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "aio/alarm.hpp"
 #include "core/sync_point.hpp"
 #include "core/unique_fd.hpp"
 #include "server/store_records.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kGather = 2ms;  ///< what comes this soon after a first write shares its transaction
+constexpr auto kGather = 5ms;  ///< what comes this soon after a first write shares its transaction
 constexpr auto kAgain = 1s;    ///< after a write that failed
 
 /// Only one daemon per database. The lock ends with the process, however that ends; the file stays.
@@ -50,8 +51,8 @@ Result<void> make_or_recognise(const std::string& path) {
 }  // namespace
 
 struct Store::Impl {
-  Impl(Tables tables_, core::UniqueFd lock_, Options options_)
-      : lock(std::move(lock_)), options(std::move(options_)), tables(std::move(tables_)) {}
+  Impl(Tables tables_, core::UniqueFd lock_, aio::Alarm alarm_, Options options_)
+      : lock(std::move(lock_)), options(std::move(options_)), alarm(std::move(alarm_)), tables(std::move(tables_)) {}
 
   void start() {
     writer = std::thread([this] { run(); });
@@ -59,20 +60,33 @@ struct Store::Impl {
 
   template <class Change>
   void change(Change&& apply) {
-    {
-      const std::lock_guard guard(mutex);
-      apply(pending);
-      ++wanted;
-    }
-    work.notify_one();
+    const std::lock_guard guard(mutex);
+    const bool first = pending.empty();
+    apply(pending);
+    ++wanted;
+    if (first) write_at(core::SteadyClock::now() + kGather);
+  }
+
+  /// Under the mutex.
+  void write_at(core::TimePoint when) {
+    due = when;
+    alarm.set(when);
   }
 
   void run() {
     std::unique_lock guard(mutex);
     for (;;) {
-      work.wait(guard, [&] { return stopping || !pending.empty(); });
-      if (pending.empty()) return;
-      work.wait_for(guard, kGather, [&] { return stopping || flushers > 0; });
+      while (!stopping && core::SteadyClock::now() < due) {
+        guard.unlock();
+        alarm.sleep();
+        guard.lock();
+      }
+      due = core::TimePoint::max();
+      if (pending.empty()) {
+        if (stopping) return;
+        continue;
+      }
+      const std::uint64_t flushes_seen = flushes;
       PendingWrites batch = std::exchange(pending, {});
       const std::uint64_t upto = wanted;
       guard.unlock();
@@ -95,24 +109,25 @@ struct Store::Impl {
       ++failures;
       settled.notify_all();
       if (stopping) return;
-      const std::uint64_t waiting = flushes;  // a flush that comes now tries at once
-      work.wait_for(guard, kAgain, [&] { return stopping || flushes != waiting; });
+      // A flush that came meanwhile tries at once.
+      write_at(flushes == flushes_seen ? core::SteadyClock::now() + kAgain : core::SteadyClock::now());
     }
   }
 
   core::UniqueFd lock;
   const Options options;
+  const aio::Alarm alarm;
   std::mutex database_mutex;  ///< never taken while `mutex` is held
   Tables tables;
 
   std::mutex mutex;
-  std::condition_variable work, settled;
+  std::condition_variable settled;
+  core::TimePoint due = core::TimePoint::max();  ///< of the next batch
   PendingWrites pending;
   std::uint64_t wanted = 0;    ///< changes asked for
   std::uint64_t done = 0;      ///< changes committed
   std::uint64_t failures = 0;  ///< attempts that failed
   std::uint64_t flushes = 0;
-  unsigned flushers = 0;
   std::optional<Error> failure;
   bool stopping = false;
   std::thread writer;
@@ -125,7 +140,8 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path, Options opti
   database.set_busy_timeout(options.busy_timeout);
   auto tables = Tables::prepare(std::move(database));
   if (!tables) return std::move(tables).error().with_context(path);
-  auto impl = std::make_unique<Impl>(*std::move(tables), std::move(lock), std::move(options));
+  SANDBOX_TRY(auto alarm, aio::Alarm::make());
+  auto impl = std::make_unique<Impl>(*std::move(tables), std::move(lock), std::move(alarm), std::move(options));
   impl->start();
   return std::unique_ptr<Store>(new Store(std::move(impl)));
 }
@@ -136,8 +152,8 @@ Store::~Store() {
   {
     const std::lock_guard guard(impl_->mutex);
     impl_->stopping = true;
+    impl_->alarm.set(core::SteadyClock::now());
   }
-  impl_->work.notify_all();
   impl_->writer.join();
 }
 
@@ -187,10 +203,8 @@ Result<void> Store::flush() {
   const std::uint64_t upto = impl_->wanted;
   const std::uint64_t failed_before = impl_->failures;
   ++impl_->flushes;
-  ++impl_->flushers;
-  impl_->work.notify_all();
+  impl_->write_at(core::SteadyClock::now());
   impl_->settled.wait(guard, [&] { return impl_->done >= upto || impl_->failures != failed_before; });
-  --impl_->flushers;
   if (impl_->done >= upto) return {};
   return *impl_->failure;
 }

@@ -85,8 +85,8 @@ TEST_F(PoolPolicyTest, ARefillWaitsUntilTheCallerHasSettled) {
   refill_all(policy);
   policy.hit();
   EXPECT_EQ(policy.due(0), 0u);
-  EXPECT_EQ(policy.next_wakeup(), clock_.now() + 300us);
-  clock_.advance(300us);
+  EXPECT_EQ(policy.next_wakeup(), clock_.now() + PolicyOptions().settle);
+  clock_.advance(PolicyOptions().settle);
   EXPECT_EQ(policy.due(0), 1u);
 }
 
@@ -95,7 +95,7 @@ TEST_F(PoolPolicyTest, AStreamOfCallersDoesNotHoldRefillsBack) {
   refill_all(policy);
   for (int i = 0; i < 3; ++i) {
     policy.hit();
-    clock_.advance(100us);
+    clock_.advance(PolicyOptions().settle / 3 + 1us);
   }
   EXPECT_GT(policy.due(0), 0u);
 }
