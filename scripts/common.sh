@@ -7,8 +7,8 @@ say() { printf '%s: %s\n' "$(basename "$0")" "$*"; }
 die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
 now_ms() { date +%s%3N; }
 
-# The test that builds this project from another directory then finds in ccache what this build put there.
-export CCACHE_NOHASHDIR=1
+# One preset then finds in ccache what another put there: agent and launcher are the same in all of them.
+export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$root_dir"
 
 # Installs what is missing as root; otherwise goes on only if nothing is.
 ensure_deps() { "$root_dir/scripts/install-deps" "$@" || die "some packages are missing; see above"; }
