@@ -49,11 +49,11 @@ Result<Work<Socket>> prepare_connect(sbx_sandbox* handle, uint16_t port, int64_t
   });
 }
 
-Result<Work<Exposed>> prepare_expose(sbx_sandbox* handle, uint16_t port, uint16_t host_port, int64_t timeout_ms) {
+Result<StoppableWork<Exposed>> prepare_expose(sbx_sandbox* handle, uint16_t port, uint16_t host_port, int64_t timeout_ms) {
   SANDBOX_TRY(const auto box, object(handle));
   SANDBOX_TRY(const auto timeout, time_of(timeout_ms, std::chrono::seconds(30)));
-  return Work<Exposed>([net = box->net(), port, host_port, timeout]() mutable -> Result<Exposed> {
-    SANDBOX_TRY(ExposedPort exposed, net.expose(port, host_port, timeout));
+  return StoppableWork<Exposed>([net = box->net(), port, host_port, timeout](const std::stop_token& stop) mutable -> Result<Exposed> {
+    SANDBOX_TRY(ExposedPort exposed, net.expose(port, host_port, timeout, stop));
     return Exposed{std::move(exposed), net};
   });
 }
@@ -92,12 +92,12 @@ sbx_code sbx_net_expose(sbx_sandbox* sandbox, uint16_t port, uint16_t host_port,
   return guard(err, [&]() -> Result<void> {
     SANDBOX_CHECK(check_out(exposed, "exposed"));
     SANDBOX_TRY(const auto work, prepare_expose(sandbox, port, host_port, timeout_ms));
-    SANDBOX_TRY(const Exposed made, work());
+    SANDBOX_TRY(const Exposed made, work({}));
     return fill_port(exposed, made.port), Result<void>();
   });
 }
 sbx_op* sbx_net_expose_start(sbx_sandbox* sandbox, uint16_t port, uint16_t host_port, int64_t timeout_ms) {
-  return start_work<Exposed>(Lane::slow, [&] { return prepare_expose(sandbox, port, host_port, timeout_ms); });
+  return start_stoppable<Exposed>(Lane::slow, [&] { return prepare_expose(sandbox, port, host_port, timeout_ms); });
 }
 sbx_code sbx_op_take_port(sbx_op* op, sbx_port* exposed, sbx_error** err) {
   return take_struct<Exposed>(op, err, exposed, "exposed", [](sbx_port* out, const Exposed& made) { fill_port(out, made.port); });

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <atomic>
+#include <stop_token>
+
 #include "op.hpp"
 
 /// Threads for work that has no asynchronous C++ form. Two lanes, so that what waits for a sandbox (ports, transfers)
@@ -54,6 +57,37 @@ sbx_op* start_work(Lane lane, Prepare&& prepare) noexcept {
       if (op->done()) return;
       try {
         op->complete(work());
+      } catch (...) {
+        op->complete(error_of_exception());
+      }
+    });
+    return {};
+  });
+}
+
+/// Work that ends early when it is asked to.
+template <class T>
+using StoppableWork = std::function<Result<T>(const std::stop_token&)>;
+
+/// The same for such work. Cancelled while it runs, the op ends with it; while it still waits for its turn, at once.
+template <class T, class Prepare>
+sbx_op* start_stoppable(Lane lane, Prepare&& prepare) noexcept {
+  struct Run {
+    std::stop_source stop;
+    std::atomic<bool> settled{false};  ///< that it runs, or that it never will
+  };
+  return start<T>([&](const OpPtr<T>& op) -> Result<void> {
+    SANDBOX_TRY(StoppableWork<T> work, std::forward<Prepare>(prepare)());
+    const auto run = std::make_shared<Run>();
+    op->attach([weak = std::weak_ptr(op), run] {
+      run->stop.request_stop();
+      if (run->settled.exchange(true)) return;
+      if (auto self = weak.lock()) self->complete(Error(ErrorCode::cancelled, "cancelled by the caller"));
+    });
+    run_later(lane, [op, run, work = std::move(work)] {
+      if (run->settled.exchange(true)) return;
+      try {
+        op->complete(work(run->stop.get_token()));
       } catch (...) {
         op->complete(error_of_exception());
       }

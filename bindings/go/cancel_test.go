@@ -54,6 +54,25 @@ func TestCancel(t *testing.T) {
 	})
 }
 
+// A cancelled wait for a listener leaves the port free.
+func TestCancelExpose(t *testing.T) {
+	inBox(t, func(ctx context.Context, t *testing.T, box *sandbox.Sandbox) {
+		for _, delay := range []time.Duration{0, 50 * time.Millisecond} {
+			doomed, cancel := context.WithCancelCause(ctx)
+			time.AfterFunc(delay, func() { cancel(errCause) })
+			if _, err := box.Net().Expose(doomed, 8000, 0); !errors.Is(err, sandbox.ErrCancelled) || !errors.Is(err, errCause) {
+				t.Errorf("cancelled: %v", err)
+			}
+			short, done := context.WithTimeout(ctx, 200*time.Millisecond)
+			_, err := box.Net().Expose(short, 8000, 0)
+			done()
+			if !errors.Is(err, sandbox.ErrDeadlineExceeded) { // and not that it is exposed already
+				t.Errorf("after a cancelled one: %v", err)
+			}
+		}
+	})
+}
+
 // Nothing of a stream is lost when a read of it is cancelled.
 func TestCancelRead(t *testing.T) {
 	inBox(t, func(ctx context.Context, t *testing.T, box *sandbox.Sandbox) {

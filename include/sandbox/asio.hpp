@@ -157,6 +157,8 @@ Canceller start_env_get(const BoxPtr& box, std::string name, Completion<std::opt
 Canceller start_env_set(const BoxPtr& box, std::string name, std::string value, Completion<void> completion);
 Canceller start_env_unset(const BoxPtr& box, std::string name, Completion<void> completion);
 Canceller start_env_list(const BoxPtr& box, Completion<std::vector<std::pair<std::string, std::string>>> completion);
+Canceller start_expose(const BoxPtr& box, std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout,
+                       Completion<ExposedPort> completion);
 Canceller start_close(const BoxPtr& box, Completion<void> completion);
 Canceller start_create(const std::shared_ptr<RuntimeState>& state, SandboxSpec spec, CreateOptions options, Completion<Sandbox> completion);
 
@@ -326,6 +328,11 @@ auto Env::async_unset(std::string name, Token&& token) {
 template <class Token>
 auto Env::async_list(Token&& token) {
   return detail::begin<std::vector<std::pair<std::string, std::string>>>(&detail::start_env_list, box_, std::forward<Token>(token));
+}
+
+template <class Token>
+auto Net::async_expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout, Token&& token) {
+  return detail::begin<ExposedPort>(&detail::start_expose, box_, std::forward<Token>(token), port, host_port, timeout);
 }
 
 template <class Token>

@@ -133,8 +133,8 @@ SBX_API int sbx_op_done(const sbx_op *op);
 /* Blocks until the op has ended; timeout_ms < 0: for ever. SBX_DEADLINE_EXCEEDED: still under way, nothing was changed. */
 SBX_API sbx_code sbx_op_wait(sbx_op *op, int64_t timeout_ms, sbx_error **err);
 /* Asks the op to end. It still ends exactly once, mostly with SBX_CANCELLED; what state remains, its C++ form says. Work
- * that cannot be stopped midway (transfers of whole directories, ports, templates, requests to a daemon) ends the op at
- * once and runs out behind it; what it then brings is given back. */
+ * that cannot be stopped midway (transfers of whole directories, connections to ports, templates, requests to a daemon) ends
+ * the op at once and runs out behind it; what it then brings is given back. */
 SBX_API void sbx_op_cancel(sbx_op *op);
 /* An eventfd that is readable from the end of the op on. Borrowed: poll it, do not read or close it. One descriptor per op
  * that is asked, so for many ops use a queue. */
@@ -666,7 +666,9 @@ typedef struct sbx_port {
 SBX_API sbx_code sbx_net_connect(sbx_sandbox *sandbox, uint16_t port, int64_t timeout_ms, int *fd, sbx_error **err);
 SBX_API sbx_op *sbx_net_connect_start(sbx_sandbox *sandbox, uint16_t port, int64_t timeout_ms);
 SBX_API sbx_code sbx_op_take_fd(sbx_op *op, int *fd, sbx_error **err);
-/* host_port 0: any free one. Waits until something listens inside; timeout_ms 0: 30 s. Result: sbx_op_take_port. */
+/* host_port 0: any free one. Waits until something listens inside; timeout_ms 0: 30 s. Result: sbx_op_take_port. Cancel: the
+ * waiting ends, and when the op has ended both ports are free. Behind a daemon that takes its answer, or 2 s without one;
+ * then the daemon frees the ports when it finds the connection gone. */
 SBX_API sbx_code sbx_net_expose(sbx_sandbox *sandbox, uint16_t port, uint16_t host_port, int64_t timeout_ms, sbx_port *exposed,
                                 sbx_error **err);
 SBX_API sbx_op *sbx_net_expose_start(sbx_sandbox *sandbox, uint16_t port, uint16_t host_port, int64_t timeout_ms);

@@ -12,14 +12,33 @@
 namespace sandbox::detail {
 namespace {
 
-/// Closing a sandbox waits for the kernel: it gets a thread of its own, joined by the reactor or by whoever drops this.
-struct Closing {
-  ~Closing() {
+/// What blocks gets a thread of its own, joined by the reactor or by whoever drops this.
+struct Apart {
+  ~Apart() {
     if (thread.joinable()) thread.join();
   }
   std::mutex mutex;  ///< held until `thread` is assigned
   std::thread thread;
 };
+
+/// `work() -> Result<R>` on a thread of its own.
+template <class R, class Work>
+void run_apart(const BoxPtr& box, Completion<R> completion, Work work) {
+  auto apart = std::make_shared<Apart>();
+  std::lock_guard lock(apart->mutex);
+  apart->thread = std::thread([box, apart, work = std::move(work), done = std::move(completion)]() mutable {
+    Result<R> result = work();
+    // The box goes along: with the last hold on it the reactor ends, which joins this thread and so cannot be ended by it.
+    auto& reactor = box->reactor();
+    reactor.post([box = std::move(box), apart = std::move(apart), done = std::move(done), result = std::move(result)]() mutable {
+      {
+        std::lock_guard assigned(apart->mutex);
+        apart->thread.join();
+      }
+      done(std::move(result));
+    });
+  });
+}
 
 }  // namespace
 
@@ -187,20 +206,17 @@ Canceller start_env_list(const BoxPtr& box, Completion<std::vector<std::pair<std
   return api::launch<std::vector<std::pair<std::string, std::string>>>(box, api::make_env_list(), std::move(completion));
 }
 
-Canceller start_close(const BoxPtr& box, Completion<void> completion) {
-  auto closing = std::make_shared<Closing>();
-  std::lock_guard lock(closing->mutex);
-  closing->thread = std::thread([box, closing, done = std::move(completion)]() mutable {
-    auto closed = box->close();
-    auto& reactor = box->reactor();
-    reactor.post([closing = std::move(closing), done = std::move(done), closed = std::move(closed)]() mutable {
-      {
-        std::lock_guard assigned(closing->mutex);
-        closing->thread.join();
-      }
-      done(std::move(closed));
-    });
+Canceller start_expose(const BoxPtr& box, std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout,
+                       Completion<ExposedPort> completion) {
+  std::stop_source stop;
+  run_apart<ExposedPort>(box, std::move(completion), [net = Net(box), port, host_port, timeout, token = stop.get_token()]() mutable {
+    return net.expose(port, host_port, timeout, token);
   });
+  return [stop]() mutable { stop.request_stop(); };
+}
+
+Canceller start_close(const BoxPtr& box, Completion<void> completion) {
+  run_apart<void>(box, std::move(completion), [box] { return box->close(); });
   return {};  // a close cannot be called back
 }
 

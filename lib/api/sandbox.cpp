@@ -54,10 +54,10 @@ Result<int> Net::connect(std::uint16_t port, std::chrono::milliseconds timeout) 
   return box_->connect(port, timeout);
 }
 
-Result<ExposedPort> Net::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) {
+Result<ExposedPort> Net::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout, std::stop_token stop) {
   if (port == 0) return api::bad_argument("port", "is 0");
   SANDBOX_CHECK(box_->usable());
-  return box_->expose(port, host_port, timeout);
+  return box_->expose(port, host_port, timeout, stop);
 }
 
 Result<std::vector<ExposedPort>> Net::list() { return box_->exposed(); }

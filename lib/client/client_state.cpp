@@ -88,7 +88,8 @@ Result<std::string> ClientState::sandbox_path(const std::string& id, std::string
   return "/sandboxes/" + id + std::string(rest);
 }
 
-Result<std::string> ClientState::call(std::string method, const std::string& target, std::string body, core::TimePoint deadline) {
+Result<std::string> ClientState::call(std::string method, const std::string& target, std::string body, core::TimePoint deadline,
+                                      const std::stop_token& stop) {
   if (reactor_.on_this_thread())
     return Error(ErrorCode::failed_precondition, "a blocking call on the client's own thread; use the async_ form");
   http::Request request;
@@ -97,7 +98,7 @@ Result<std::string> ClientState::call(std::string method, const std::string& tar
   request.target = target;
   if (!body.empty()) request.headers.add("Content-Type", "application/json");
   request.body = std::move(body);
-  SANDBOX_TRY(http::Response response, http_->request(request, deadline));
+  SANDBOX_TRY(http::Response response, http_->request(request, deadline, stop));
   if (response.status >= 200 && response.status < 300) return std::move(response.body);
   return rest::read_error(static_cast<int>(response.status), response.body);
 }

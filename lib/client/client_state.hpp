@@ -34,7 +34,9 @@ class ClientState : public std::enable_shared_from_this<ClientState> {
 
   /// One request: the body of a successful answer, or the Error that the daemon's answer means.
   /// `target` is percent-encoded and may have a query.
-  Result<std::string> call(std::string method, const std::string& target, std::string body, core::TimePoint deadline);
+  /// `stop`: as of http::Client::request().
+  Result<std::string> call(std::string method, const std::string& target, std::string body, core::TimePoint deadline,
+                           const std::stop_token& stop = {});
   Result<std::string> get(const std::string& target) { return call("GET", target, {}, usual_deadline()); }
   /// Identity and token for a request. Errors: internal (no random bytes).
   Result<http::Headers> credentials(std::string_view method, std::string_view target) const;

@@ -42,9 +42,10 @@ Result<void> RemoteBox::usable() const {
   return {};
 }
 
-Result<std::string> RemoteBox::call(std::string method, std::string_view rest, std::string body, core::TimePoint deadline) {
+Result<std::string> RemoteBox::call(std::string method, std::string_view rest, std::string body, core::TimePoint deadline,
+                                    const std::stop_token& stop) {
   SANDBOX_TRY(const std::string target, ClientState::sandbox_path(id_, rest));
-  auto answer = client_->call(std::move(method), target, std::move(body), deadline);
+  auto answer = client_->call(std::move(method), target, std::move(body), deadline, stop);
   if (answer) return answer;
   if (closed()) {
     answer.ignore("it was closed meanwhile");
@@ -110,15 +111,22 @@ Result<int> RemoteBox::connect(std::uint16_t port, std::chrono::milliseconds tim
   return PortPipe::open(reactor(), *std::move(socket));
 }
 
-Result<ExposedPort> RemoteBox::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) {
+Result<ExposedPort> RemoteBox::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout,
+                                      const std::stop_token& stop) {
   if (port == 0) return Error(ErrorCode::invalid_argument, "port 0");
   SANDBOX_CHECK(usable());
   rest::ExposeBody body;
   body.timeout = std::max(0.001, std::chrono::duration<double>(timeout).count());
   body.host_port = host_port;
-  SANDBOX_TRY(const std::string answer, call("POST", "/ports/" + std::to_string(port) + "/expose", rest::write(body),
-                                             core::SteadyClock::now() + timeout + kGrace));
-  return rest::read_port(answer);
+  auto answer = call("POST", "/ports/" + std::to_string(port) + "/expose", rest::write(body), core::SteadyClock::now() + timeout + kGrace, stop);
+  if (stop.stop_requested()) {
+    // Whoever stops waiting is told so when the port is free again; if somebody listened just then, that is for us to see to.
+    if (answer) unexpose(port).ignore("the sandbox is gone, or the daemon");
+    else answer.ignore("not wanted any more");
+    return Error(ErrorCode::cancelled, "exposing port " + std::to_string(port) + " of " + id_ + " was cancelled");
+  }
+  if (!answer) return std::move(answer).error();
+  return rest::read_port(*answer);
 }
 
 Result<std::vector<ExposedPort>> RemoteBox::exposed() {

@@ -35,7 +35,8 @@ class RemoteBox final : public driver::Box {
   Result<void> resume() override;
   Result<TemplateInfo> save_template(std::string label) override;
   Result<int> connect(std::uint16_t port, std::chrono::milliseconds timeout) override;
-  Result<ExposedPort> expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) override;
+  Result<ExposedPort> expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout,
+                             const std::stop_token& stop = {}) override;
   Result<std::vector<ExposedPort>> exposed() override;
   Result<void> unexpose(std::uint16_t port) override;
   Result<void> close() override;
@@ -45,7 +46,8 @@ class RemoteBox final : public driver::Box {
 
  private:
   /// A request about this sandbox. That the daemon does not know it any more means that it ended.
-  Result<std::string> call(std::string method, std::string_view rest, std::string body, core::TimePoint deadline);
+  Result<std::string> call(std::string method, std::string_view rest, std::string body, core::TimePoint deadline,
+                           const std::stop_token& stop = {});
   Result<std::string> call(std::string method, std::string_view rest) { return call(std::move(method), rest, {}, client_->usual_deadline()); }
   Error gone() const;
   Result<void> open_for_requests() const;

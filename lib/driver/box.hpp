@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -31,7 +32,9 @@ class Box {
   virtual Result<void> resume() = 0;
   virtual Result<TemplateInfo> save_template(std::string label) = 0;
   virtual Result<int> connect(std::uint16_t port, std::chrono::milliseconds timeout) = 0;
-  virtual Result<ExposedPort> expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) = 0;
+  /// `stop` ends the waiting with cancelled; the port is free then, also when it had just been opened.
+  virtual Result<ExposedPort> expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout,
+                                     const std::stop_token& stop) = 0;
   virtual Result<std::vector<ExposedPort>> exposed() = 0;
   virtual Result<void> unexpose(std::uint16_t port) = 0;
   virtual Result<void> close() = 0;

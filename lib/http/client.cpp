@@ -65,9 +65,10 @@ struct Client::Impl {
 
   std::unique_ptr<ClientConnection> take_idle();
   void put_idle(std::unique_ptr<ClientConnection> connection);
-  Result<std::unique_ptr<ClientConnection>> connect(core::TimePoint deadline) {
-    return ClientConnection::connect(endpoint, tls, server_name, deadline);
+  Result<std::unique_ptr<ClientConnection>> connect(core::TimePoint deadline, const StopEvent* stop = nullptr) {
+    return ClientConnection::connect(endpoint, tls, server_name, deadline, stop);
   }
+  Result<Response> request(const Request& request, core::TimePoint deadline, const std::stop_token& stop);
   Result<Response> exchange(ClientConnection& connection, const Request& request, std::string_view head, core::TimePoint deadline,
                             bool& again, bool& keep);
 };
@@ -123,7 +124,7 @@ Result<Response> Client::Impl::exchange(ClientConnection& connection, const Requ
     if (!more) break;
     if (response.body.size() > options.max_response) return too_large();
   }
-  keep = sending && parser.keep_alive() && !parser.until_close() && response.status != 101;
+  keep = sending && parser.keep_alive() && !parser.until_close() && response.status != 101 && !connection.is_stopping();
   sending.ignore("the server answered all the same");
   return response;
 }
@@ -143,19 +144,33 @@ Result<std::unique_ptr<Client>> Client::make(Endpoint endpoint, ClientOptions op
   return std::unique_ptr<Client>(new Client(std::move(impl)));
 }
 
-Result<Response> Client::request(const Request& request, core::TimePoint deadline) {
+Result<Response> Client::request(const Request& request, core::TimePoint deadline, const std::stop_token& stop) {
+  auto answer = impl_->request(request, deadline, stop);
+  if (answer || !stop.stop_requested()) return answer;
+  answer.ignore("nobody wanted it any more");
+  return stopped();
+}
+
+Result<Response> Client::Impl::request(const Request& request, core::TimePoint deadline, const std::stop_token& stop) {
   const bool has_body = !request.body.empty() || request.method == "POST" || request.method == "PUT";
-  SANDBOX_TRY(const std::string head, request_head(impl_->endpoint, impl_->options.user_agent, request.method, request.target,
-                                                   request.headers, has_body ? std::optional(request.body.size()) : std::nullopt));
-  auto connection = impl_->take_idle();
+  SANDBOX_TRY(const std::string head, request_head(endpoint, options.user_agent, request.method, request.target, request.headers,
+                                                   has_body ? std::optional(request.body.size()) : std::nullopt));
+  std::unique_ptr<StopEvent> stopping;
+  if (stop.stop_possible()) {
+    SANDBOX_TRY(stopping, StopEvent::make(stop));
+  }
+  auto connection = take_idle();
   for (;;) {
     const bool reused = connection != nullptr;
+    if (stop.stop_requested()) return stopped();
     if (!reused) {
-      SANDBOX_TRY(connection, impl_->connect(deadline));
+      SANDBOX_TRY(connection, connect(deadline, stopping.get()));
     }
+    connection->stop_with(stopping.get());
     bool again = false, keep = false;
-    auto answer = impl_->exchange(*connection, request, head, deadline, again, keep);
-    if (keep) impl_->put_idle(std::move(connection));
+    auto answer = exchange(*connection, request, head, deadline, again, keep);
+    connection->stop_with(nullptr);
+    if (keep) put_idle(std::move(connection));
     if (answer || !again || !reused) return answer;
     answer.ignore("the kept connection had gone stale; once more on a new one");
     connection = nullptr;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include <sandbox/result.hpp>
@@ -12,6 +13,9 @@
 
 /// An HTTP/1.1 client without a thread: calls block, with deadlines, on the caller's.
 namespace sandbox::http {
+
+/// How long a request that is to stop waits for what the server says to that.
+inline constexpr std::chrono::seconds kStopTime{2};
 
 struct ClientOptions {
   std::string ca_file;      ///< PEM; empty: the system's
@@ -51,8 +55,10 @@ class Client {
   const Endpoint& endpoint() const noexcept;
   /// Any status is a response, not an error. A kept-alive connection that the server had closed meanwhile is replaced and
   /// the request sent again, once, if no byte of an answer came and the method may be repeated or nothing was sent.
-  /// Errors: also resource_exhausted (max_response).
-  Result<Response> request(const Request& request, core::TimePoint deadline);
+  /// When `stop` is asked for, the sending side ends, which tells a server that works on the request to give up, and its
+  /// answer is waited for kStopTime at most: whatever it says is the result.
+  /// Errors: also resource_exhausted (max_response), cancelled (`stop`, and no answer within that time).
+  Result<Response> request(const Request& request, core::TimePoint deadline, const std::stop_token& stop = {});
   /// For server-sent events; the connection is the stream's own. `deadline` is for the head.
   Result<std::unique_ptr<ResponseStream>> open_stream(const Request& request, core::TimePoint deadline);
   /// Errors: also those of refused(): an answer other than 101 becomes an Error.

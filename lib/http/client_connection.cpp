@@ -3,8 +3,10 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -12,16 +14,32 @@
 #include <ctime>
 
 namespace sandbox::http {
+
+Error stopped() { return Error(ErrorCode::cancelled, "cancelled").with_operation("http.client"); }
+
+Result<std::unique_ptr<StopEvent>> StopEvent::make(const std::stop_token& stop) {
+  core::UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!fd) return Error::from_errno(errno, "http.eventfd");
+  return std::unique_ptr<StopEvent>(new StopEvent(std::move(fd), stop));
+}
+
+void StopEvent::Signal::operator()() const noexcept {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(fd, &one, sizeof one);  // cannot fail: the counter was 0
+}
+
 namespace {
 
 Error too_late(const char* what) {
   return Error(ErrorCode::deadline_exceeded, std::string("the deadline passed while ") + what).with_operation("http.client");
 }
 
-/// 1: ready, 0: the deadline passed, -1: errno.
-int poll_until(int fd, short events, core::TimePoint deadline) {
+constexpr int kStopped = 2;
+
+/// 1: ready, 0: the deadline passed, -1: errno, kStopped: `stop` was asked for.
+int poll_until(int fd, short events, core::TimePoint deadline, const StopEvent* stop) {
   for (;;) {
-    pollfd waiting{fd, events, 0};
+    pollfd waiting[] = {{fd, events, 0}, {stop ? stop->fd() : -1, POLLIN, 0}};
     timespec time{}, *limit = nullptr;
     if (deadline != core::TimePoint::max()) {
       const auto left = std::max(core::Duration::zero(), deadline - core::SteadyClock::now());
@@ -29,8 +47,9 @@ int poll_until(int fd, short events, core::TimePoint deadline) {
       time.tv_nsec = std::chrono::duration_cast<std::chrono::nanoseconds>(left % std::chrono::seconds(1)).count();
       limit = &time;
     }
-    const int ready = ::ppoll(&waiting, 1, limit, nullptr);
-    if (ready >= 0 || errno != EINTR) return ready;
+    const int ready = ::ppoll(waiting, std::size(waiting), limit, nullptr);
+    if (ready > 0) return waiting[0].revents != 0 ? 1 : kStopped;
+    if (ready == 0 || errno != EINTR) return ready;
   }
 }
 
@@ -50,21 +69,21 @@ Error cannot_connect(const Endpoint& endpoint, int cause) {
       .with_retry(Retry::after_backoff);
 }
 
-/// Errors: deadline_exceeded; a positive value is the errno of a refused attempt.
-Result<int> connect_to(int fd, const sockaddr* address, socklen_t size, core::TimePoint deadline) {
+/// Errors: deadline_exceeded, cancelled; a positive value is the errno of a refused attempt.
+Result<int> connect_to(int fd, const sockaddr* address, socklen_t size, core::TimePoint deadline, const StopEvent* stop) {
   for (;;) {
     if (::connect(fd, address, size) == 0) return 0;
     if (errno == EINTR) continue;
     // A unix socket whose queue is full: nothing to poll for, so ask again shortly.
     if (errno == EAGAIN) {
       if (core::SteadyClock::now() >= deadline) return too_late("connecting");
-      const timespec pause{0, 2'000'000};
-      ::nanosleep(&pause, nullptr);
+      if (poll_until(-1, 0, std::min(deadline, core::SteadyClock::now() + std::chrono::milliseconds(2)), stop) == kStopped) return stopped();
       continue;
     }
     if (errno != EINPROGRESS) return errno;
-    const int ready = poll_until(fd, POLLOUT, deadline);
+    const int ready = poll_until(fd, POLLOUT, deadline, stop);
     if (ready == 0) return too_late("connecting");
+    if (ready == kStopped) return stopped();
     int error = 0;
     socklen_t error_size = sizeof error;
     ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
@@ -72,18 +91,18 @@ Result<int> connect_to(int fd, const sockaddr* address, socklen_t size, core::Ti
   }
 }
 
-Result<core::UniqueFd> connect_unix(const Endpoint& endpoint, core::TimePoint deadline) {
+Result<core::UniqueFd> connect_unix(const Endpoint& endpoint, core::TimePoint deadline, const StopEvent* stop) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, endpoint.path.data(), std::min(endpoint.path.size(), sizeof address.sun_path - 1));
   core::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd) return Error::from_errno(errno, "http.connect");
-  SANDBOX_TRY(const int cause, connect_to(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline));
+  SANDBOX_TRY(const int cause, connect_to(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address, deadline, stop));
   if (cause != 0) return cannot_connect(endpoint, cause);
   return fd;
 }
 
-Result<core::UniqueFd> connect_tcp(const Endpoint& endpoint, core::TimePoint deadline) {
+Result<core::UniqueFd> connect_tcp(const Endpoint& endpoint, core::TimePoint deadline, const StopEvent* stop) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV;
@@ -99,7 +118,7 @@ Result<core::UniqueFd> connect_tcp(const Endpoint& endpoint, core::TimePoint dea
       last = errno;
       continue;
     }
-    SANDBOX_TRY(last, connect_to(fd.get(), at->ai_addr, at->ai_addrlen, deadline));
+    SANDBOX_TRY(last, connect_to(fd.get(), at->ai_addr, at->ai_addrlen, deadline, stop));
     if (last != 0) continue;
     const int on = 1;
     ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -112,12 +131,14 @@ Result<core::UniqueFd> connect_tcp(const Endpoint& endpoint, core::TimePoint dea
 }  // namespace
 
 Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const Endpoint& endpoint, const TlsContext& tls,
-                                                                    const std::string& server_name, core::TimePoint deadline) {
+                                                                    const std::string& server_name, core::TimePoint deadline,
+                                                                    const StopEvent* stop) {
   const bool local = endpoint.scheme == Endpoint::Scheme::unix_socket;
-  SANDBOX_TRY(auto fd, local ? connect_unix(endpoint, deadline) : connect_tcp(endpoint, deadline));
+  SANDBOX_TRY(auto fd, local ? connect_unix(endpoint, deadline, stop) : connect_tcp(endpoint, deadline, stop));
   Transport transport(std::move(fd));
   if (tls) SANDBOX_CHECK(transport.start_tls_client(tls, server_name));
   std::unique_ptr<ClientConnection> connection(new ClientConnection(std::move(transport)));
+  connection->stop_with(stop);
   if (!tls) return connection;
   for (;;) {
     switch (connection->transport_.handshake()) {
@@ -130,8 +151,13 @@ Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const Endpoi
 }
 
 Result<void> ClientConnection::wait(short events, core::TimePoint deadline) {
-  const int ready = poll_until(transport_.fd(), events, deadline);
-  if (cancelled_.load(std::memory_order_relaxed)) return Error(ErrorCode::cancelled, "cancelled").with_operation("http.client");
+  int ready = poll_until(transport_.fd(), events, std::min(deadline, stop_by_), is_stopping() ? nullptr : stop_);
+  if (ready == kStopped) {
+    stop_by_ = core::SteadyClock::now() + kStopTime;
+    transport_.finish_sending();
+    ready = poll_until(transport_.fd(), events, std::min(deadline, stop_by_), nullptr);
+  }
+  if (cancelled_.load(std::memory_order_relaxed) || (ready == 0 && is_stopping())) return stopped();
   if (ready > 0) return {};
   if (ready == 0) return too_late((events & POLLIN) != 0 ? "waiting for the server" : "sending to the server");
   return Error::from_errno(errno, "http.poll");
@@ -168,7 +194,7 @@ Result<std::size_t> ClientConnection::receive(std::span<std::byte> buffer, core:
       case Transport::State::want_read: SANDBOX_CHECK(wait(POLLIN, deadline)); break;
       case Transport::State::want_write: SANDBOX_CHECK(wait(POLLOUT, deadline)); break;
       case Transport::State::failed:
-        if (cancelled_) return Error(ErrorCode::cancelled, "cancelled").with_operation("http.client");
+        if (cancelled_) return stopped();
         return transport_.failure();
     }
   }
@@ -177,7 +203,7 @@ Result<std::size_t> ClientConnection::receive(std::span<std::byte> buffer, core:
 Result<void> ClientConnection::fill(core::TimePoint deadline, bool& ended) {
   std::byte buffer[kReadSize];
   SANDBOX_TRY(const std::size_t got, receive(buffer, deadline));
-  if (got == 0 && cancelled_) return Error(ErrorCode::cancelled, "cancelled").with_operation("http.client");
+  if (got == 0 && cancelled_) return stopped();
   ended = got == 0;
   inbox_.append(as_text({buffer, got}));
   return {};

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "http/client.hpp"
@@ -10,13 +11,39 @@
 
 namespace sandbox::http {
 
+/// What is said of work that ended because it was to stop.
+Error stopped();
+
+/// A stop token for poll(2): fd() is readable from the moment it is asked to stop.
+class StopEvent {
+ public:
+  /// Errors: resource_exhausted (descriptors).
+  static Result<std::unique_ptr<StopEvent>> make(const std::stop_token& stop);
+  int fd() const noexcept { return fd_.get(); }
+
+ private:
+  StopEvent(core::UniqueFd fd, const std::stop_token& stop) : fd_(std::move(fd)), callback_(stop, Signal{fd_.get()}) {}
+  struct Signal {
+    int fd;
+    void operator()() const noexcept;
+  };
+  core::UniqueFd fd_;
+  std::stop_callback<Signal> callback_;
+};
+
 /// A client's connection with blocking calls and deadlines, used by one thread at a time; cancel() from any.
 class ClientConnection {
  public:
-  /// `tls` for https. Errors: unavailable, deadline_exceeded, permission_denied, unauthenticated.
+  /// `tls` for https; `stop`: as of StopEvent, or null.
+  /// Errors: unavailable, deadline_exceeded, permission_denied, unauthenticated, cancelled (`stop`).
   static Result<std::unique_ptr<ClientConnection>> connect(const Endpoint& endpoint, const TlsContext& tls,
-                                                           const std::string& server_name, core::TimePoint deadline);
+                                                           const std::string& server_name, core::TimePoint deadline,
+                                                           const StopEvent* stop = nullptr);
 
+  /// From now on `stop`, which outlives that, ends our sending side, and what is waited for then comes within kStopTime or
+  /// fails with cancelled. Null: nothing does.
+  void stop_with(const StopEvent* stop) noexcept { stop_ = stop; }
+  bool is_stopping() const noexcept { return stop_by_ != core::TimePoint::max(); }
   /// Sends both pieces whole. `sent` counts what went out, on failure too.
   Result<void> send(std::string_view head, std::string_view body, core::TimePoint deadline, std::size_t& sent);
   /// Waits for bytes; 0: the other side ended the connection.
@@ -44,6 +71,8 @@ class ClientConnection {
   Transport transport_;
   std::string inbox_;
   std::atomic<bool> cancelled_{false};
+  const StopEvent* stop_ = nullptr;
+  core::TimePoint stop_by_ = core::TimePoint::max();
 };
 
 /// Request line and header fields; Host, Content-Length, User-Agent and Connection added. Errors: invalid_argument.

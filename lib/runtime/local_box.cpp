@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <thread>
 
 #include "core/sync_point.hpp"
@@ -16,6 +17,14 @@ constexpr auto kFirstPoll = std::chrono::milliseconds(2);
 constexpr auto kLastPoll = std::chrono::milliseconds(50);
 /// For the agent of a sandbox that was taken over frozen.
 constexpr auto kGreetDeadline = std::chrono::seconds(10);
+
+/// Sleeps, unless it is to stop.
+void rest(core::Duration time, const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock(mutex);
+  never.wait_for(lock, stop, time, [] { return false; });
+}
 
 }  // namespace
 
@@ -152,7 +161,8 @@ Result<bool> LocalBox::listening(std::uint16_t port) {
   return alive->listening(port);
 }
 
-Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) {
+Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout,
+                                     const std::stop_token& stop) {
   SANDBOX_CHECK(usable());
   if (port == 0) return Error(ErrorCode::invalid_argument, "port 0");
   if (reactor().on_this_thread()) return Error(ErrorCode::failed_precondition, "expose() would block the runtime's own thread");
@@ -162,15 +172,17 @@ Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port
     if (!relays_.try_emplace(port).second)
       return Error(ErrorCode::already_exists, "port " + std::to_string(port) + " of " + id_ + " is exposed already");
   }
+  const auto stopped = [&] { return Error(ErrorCode::cancelled, "exposing port " + std::to_string(port) + " of " + id_ + " was cancelled"); };
   auto opened = [&]() -> Result<std::shared_ptr<PortRelay>> {
     for (core::Duration pause = kFirstPoll;; pause = std::min<core::Duration>(pause * 2, kLastPoll)) {
+      if (stop.stop_requested()) return stopped();
       const auto alive = instance();
       if (!alive || phase() != Phase::live) return gone();
       SANDBOX_TRY(const bool listening, alive->listening(port));
       if (listening) break;
       if (core::SteadyClock::now() + pause >= deadline)
         return Error(ErrorCode::deadline_exceeded, "nobody listens on port " + std::to_string(port) + " in " + id_);
-      std::this_thread::sleep_for(pause);
+      rest(pause, stop);
     }
     std::weak_ptr<LocalBox> weak = weak_from_this();
     PortRelayOptions options;
@@ -182,6 +194,7 @@ Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port
     }));
     return std::shared_ptr<PortRelay>(std::move(relay));
   }();
+  if (opened && stop.stop_requested()) opened = stopped();  // the host port is free before the one inside is
   std::unique_lock lock(mutex_);
   // Closed meanwhile: instance_ is gone, and nobody would end the relay any more.
   if (!opened || !instance_) {

@@ -52,7 +52,8 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
   Result<void> resume() override;
   Result<TemplateInfo> save_template(std::string label) override;
   Result<int> connect(std::uint16_t port, std::chrono::milliseconds timeout) override;
-  Result<ExposedPort> expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout) override;
+  Result<ExposedPort> expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout,
+                             const std::stop_token& stop = {}) override;
   Result<std::vector<ExposedPort>> exposed() override;
   Result<void> unexpose(std::uint16_t port) override;
   /// Whether something listens on `port` inside; no connection is made. May block for a round trip to a launcher.

@@ -34,6 +34,18 @@ async def test_a_cancelled_exec_ends_its_program(connect: Connect) -> None:
         assert await gone(box, "/tmp/pid")
 
 
+async def test_a_cancelled_expose_leaves_the_port_free(connect: Connect) -> None:
+    async with connect() as host, host.create() as box:
+        for delay in (0, 0.05):
+            task = asyncio.ensure_future(box.net.expose(8000, timeout=60))
+            await asyncio.sleep(delay)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            with pytest.raises(sandbox.DeadlineExceededError):  # and not that it is exposed already
+                await box.net.expose(8000, timeout=0.001)
+
+
 async def test_asyncio_timeouts_cancel(connect: Connect) -> None:
     async with connect() as host, host.create() as box:
         running = asyncio.ensure_future(box.process.exec("echo $$ >/tmp/pid; sleep 60"))

@@ -15,6 +15,15 @@ describe("abort", () =>
       expect((await box().exec(left)).exitCode).toBe(0);
     });
 
+    it("ends an expose and leaves the port free", async () => {
+      for (const delay of [0, 50]) {
+        const signal = AbortSignal.timeout(delay);
+        expect(await rejection(box().net.expose(8000, { timeout: 60_000, signal }))).toMatchObject({ name: "TimeoutError" });
+        // And not that it is exposed already.
+        expect(await rejection(box().net.expose(8000, { timeout: 1 }))).toMatchObject({ code: "deadline_exceeded" });
+      }
+    });
+
     it("starts nothing with a signal that is aborted already", async () => {
       const error = await rejection(box().exec("touch /root/started", { signal: AbortSignal.abort() }));
       expect(error).toMatchObject({ name: "AbortError" });

@@ -3,7 +3,17 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <future>
+#include <stop_token>
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+
+#include <sandbox/asio.hpp>
+
 #include "conformance.hpp"
+#include "support/eventually.hpp"
+#include "support/failure.hpp"
 
 namespace sandbox::testing {
 namespace {
@@ -91,6 +101,51 @@ TEST_P(Ports, ExposingNothingEndsAtTheDeadline) {
   Sandbox b = box();
   EXPECT_CODE(ErrorCode::deadline_exceeded, b.net().expose(8082, 0, 200ms));
   EXPECT_TRUE(b.net().list().value().empty());
+}
+
+/// Whether somebody waits for a listener on `port`. A look may take the port for a moment.
+bool waited_for(Sandbox& b, std::uint16_t port) {
+  return eventually([&] { return failure(b.net().expose(port, 0, 1ms)) == ErrorCode::already_exists; });
+}
+
+TEST_P(Ports, ACancelledExposeLeavesThePortFree) {
+  Sandbox b = box();
+  std::stop_source stop;
+  auto waiting = std::async(std::launch::async, [&] {
+    for (;;) {
+      auto exposed = b.net().expose(8083, 0, 60s, stop.get_token());
+      if (failure(exposed) != ErrorCode::already_exists) return exposed;  // else it was a look that had it
+    }
+  });
+  EXPECT_TRUE(waited_for(b, 8083));
+  const auto begin = std::chrono::steady_clock::now();
+  stop.request_stop();
+  EXPECT_CODE(ErrorCode::cancelled, waiting.get());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 20s) << "long before a minute is over";
+  EXPECT_CODE(ErrorCode::deadline_exceeded, b.net().expose(8083, 0, 1ms));  // free, and at once
+  EXPECT_CODE(ErrorCode::cancelled, b.net().expose(8083, 0, 60s, stop.get_token()));
+  EXPECT_TRUE(b.net().list().value().empty());
+  RunningProcess server = b.process().spawn(Command("python3").args("-c", kServer)).value();
+  std::stop_source never;
+  const ExposedPort exposed = b.net().expose(8080, 0, 30s, never.get_token()).value();
+  never.request_stop();  // too late: it is exposed
+  EXPECT_EQ(exchange(dial(exposed.host_port), "stays"), "5:STAYS");
+}
+
+TEST_P(Ports, AnAsynchronousExposeIsCancelledOrCompletes) {
+  Sandbox b = box();
+  boost::asio::cancellation_signal cancel;
+  std::promise<Result<ExposedPort>> first, second;
+  b.net().async_expose(8084, 0, 60s, boost::asio::bind_cancellation_slot(cancel.slot(), [&](Result<ExposedPort> exposed) {
+    first.set_value(std::move(exposed));
+  }));
+  cancel.emit(boost::asio::cancellation_type::terminal);
+  EXPECT_CODE(ErrorCode::cancelled, first.get_future().get());
+  EXPECT_CODE(ErrorCode::deadline_exceeded, b.net().expose(8084, 0, 1ms));
+  RunningProcess server = b.process().spawn(Command("python3").args("-c", kServer)).value();
+  b.net().async_expose(8080, 0, 60s, [&](Result<ExposedPort> exposed) { second.set_value(std::move(exposed)); });
+  const ExposedPort exposed = second.get_future().get().value();
+  EXPECT_EQ(exchange(dial(exposed.host_port), "there"), "5:THERE");
 }
 
 TEST_P(Ports, TheTunnelEndsWithTheSandbox) {

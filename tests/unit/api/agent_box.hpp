@@ -92,7 +92,7 @@ class AgentBox final : public driver::Box {
   Result<void> resume() override { return no(); }
   Result<TemplateInfo> save_template(std::string) override { return no(); }
   Result<int> connect(std::uint16_t, std::chrono::milliseconds) override { return no(); }
-  Result<ExposedPort> expose(std::uint16_t, std::uint16_t, std::chrono::milliseconds) override { return no(); }
+  Result<ExposedPort> expose(std::uint16_t, std::uint16_t, std::chrono::milliseconds, const std::stop_token&) override { return no(); }
   Result<std::vector<ExposedPort>> exposed() override { return no(); }
   Result<void> unexpose(std::uint16_t) override { return no(); }
   Result<void> close() override {

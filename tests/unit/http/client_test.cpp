@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "harness.hpp"
+#include "support/eventually.hpp"
 #include "support/failure.hpp"
 
 namespace sandbox::http::test {
@@ -125,6 +126,47 @@ TEST_F(Clients, HonourTheDeadline) {
   EXPECT_EQ(answer.error().code(), ErrorCode::deadline_exceeded);
   EXPECT_LT(core::SteadyClock::now() - before, 2s);
   on_reactor([&] { held.reset(); });
+}
+
+TEST_F(Clients, AStopIsToldToTheServerWhichStillAnswers) {
+  std::atomic<bool> working = false;
+  start([&](const std::shared_ptr<Exchange>& exchange) {
+    if (exchange->request().target == "/quick") return exchange->respond(text_response(200, "ok"));
+    exchange->on_cancelled([exchange] { exchange->respond(text_response(503, "gave up")); });
+    working = true;
+  });
+  auto made = client();
+  ASSERT_TRUE(made->request({.target = "/quick"}, in(5s)));  // so that the connection is one that was kept
+  std::stop_source stop;
+  auto waiting = std::async(std::launch::async, [&] { return made->request({.method = "POST", .target = "/"}, in(60s), stop.get_token()); });
+  ASSERT_TRUE(sandbox::testing::eventually([&] { return working.load(); }));
+  stop.request_stop();
+  const auto answer = waiting.get();
+  ASSERT_TRUE(answer) << answer.error().to_string();
+  EXPECT_EQ(answer->body, "gave up");
+  // Asked to stop before it began, nothing is sent; and the stopped connection is not used again.
+  EXPECT_EQ(sandbox::testing::failure(made->request({.target = "/quick"}, in(5s), stop.get_token())), ErrorCode::cancelled);
+  EXPECT_TRUE(made->request({.target = "/quick"}, in(5s), std::stop_source().get_token()));
+}
+
+TEST_F(Clients, AStopDoesNotWaitForAServerThatSaysNothing) {
+  std::atomic<bool> asked = false;
+  by_hand([&](Raw& raw, int) {
+    raw.read_until("\r\n\r\n");
+    asked = true;
+    raw.read_until([&](const std::string&) { return false; }, 500ms);  // it hears of it …
+    EXPECT_TRUE(raw.closed);
+    pollfd gone{raw.fd(), 0, 0};
+    ::poll(&gone, 1, 30000);  // … and does nothing until we are gone
+  });
+  auto made = client();
+  std::stop_source stop;
+  auto waiting = std::async(std::launch::async, [&] { return made->request({.method = "POST", .target = "/"}, in(60s), stop.get_token()); });
+  ASSERT_TRUE(sandbox::testing::eventually([&] { return asked.load(); }));
+  const auto begin = core::SteadyClock::now();
+  stop.request_stop();
+  EXPECT_EQ(sandbox::testing::failure(waiting.get()), ErrorCode::cancelled);
+  EXPECT_LT(core::SteadyClock::now() - begin, kStopTime + 18s);
 }
 
 TEST_F(Clients, RepeatOnceOnAConnectionGoneStale) {

@@ -2,11 +2,13 @@
 
 #include <poll.h>
 
+#include <atomic>
 #include <cstdio>
 #include <memory>
 #include <thread>
 
 #include "support/certificate.hpp"
+#include "support/eventually.hpp"
 #include "ws_harness.hpp"
 
 namespace sandbox::http::test {
@@ -41,6 +43,23 @@ TEST_F(Tls, RequestsAndLargeBodiesBothWays) {
     EXPECT_TRUE(answer->body == body);
   }
   EXPECT_EQ(server->connections(), 1u);
+}
+
+TEST_F(Tls, AStopIsToldToTheServerWhichStillAnswers) {
+  std::atomic<bool> working = false;
+  start([&](const std::shared_ptr<Exchange>& exchange) {
+    exchange->on_cancelled([exchange] { exchange->respond(text_response(503, "gave up")); });
+    working = true;
+  });
+  listen();
+  auto made = tls_client({.ca_file = certificate});
+  std::stop_source stop;
+  auto waiting = std::async(std::launch::async, [&] { return made->request({.method = "POST", .target = "/"}, in(60s), stop.get_token()); });
+  ASSERT_TRUE(sandbox::testing::eventually([&] { return working.load(); }));
+  stop.request_stop();
+  const auto answer = waiting.get();
+  ASSERT_TRUE(answer) << answer.error().to_string();
+  EXPECT_EQ(answer->body, "gave up");
 }
 
 TEST_F(Tls, AnUnknownCertificateIsNotTrusted) {

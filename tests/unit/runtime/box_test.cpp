@@ -4,6 +4,7 @@
 #include <future>
 #include <thread>
 
+#include "support/eventually.hpp"
 #include "unit/runtime/fixture.hpp"
 
 namespace sandbox::runtime {
@@ -147,13 +148,13 @@ TEST_F(LocalBoxTest, ExposeRelaysBothWaysWithHalfClose) {
   EchoServer server;
   open(options());
   const auto box = create();
-  EXPECT_EQ(box->expose(8080, 0, 20ms).error().code(), ErrorCode::deadline_exceeded) << "nobody listens yet";
+  EXPECT_EQ(box->expose(8080, 0, 20ms, {}).error().code(), ErrorCode::deadline_exceeded) << "nobody listens yet";
   script_->served_by = server.port();
   script_->listening = 8080;
-  auto exposed = box->expose(8080, 0, 5s);
+  auto exposed = box->expose(8080, 0, 5s, {});
   ASSERT_TRUE(exposed) << exposed.error().to_string();
   EXPECT_EQ(exposed->host_address, "127.0.0.1");
-  EXPECT_EQ(box->expose(8080, 0, 1s).error().code(), ErrorCode::already_exists);
+  EXPECT_EQ(box->expose(8080, 0, 1s, {}).error().code(), ErrorCode::already_exists);
   EXPECT_EQ(box->exposed()->size(), 1u);
 
   for (int round = 0; round < 3; ++round) {
@@ -180,9 +181,30 @@ TEST_F(LocalBoxTest, AHostPortInUseIsSaid) {
   open(options());
   const auto box = create();
   script_->listening = 80;
-  auto exposed = box->expose(80, server.port(), 1s);
+  auto exposed = box->expose(80, server.port(), 1s, {});
   ASSERT_FALSE(exposed);
   EXPECT_EQ(exposed.error().code(), ErrorCode::already_exists);
+}
+
+TEST_F(LocalBoxTest, AStopEndsTheWaitForAListener) {
+  open(options());
+  const auto box = create();
+  std::stop_source stop;
+  auto waiting = std::async(std::launch::async, [&] { return box->expose(8080, 0, 60s, stop.get_token()); });
+  ASSERT_TRUE(sandbox::testing::eventually([&] { return script_->looks > 0; }));
+  const auto taken = box->expose(8080, 0, 1ms, {});
+  EXPECT_EQ(taken.error().code(), ErrorCode::already_exists);
+  const auto begin = core::SteadyClock::now();
+  stop.request_stop();
+  const auto exposed = waiting.get();
+  ASSERT_FALSE(exposed);
+  EXPECT_EQ(exposed.error().code(), ErrorCode::cancelled);
+  EXPECT_LT(core::SteadyClock::now() - begin, 20s);
+  // Asked to stop already: nothing is opened, even if somebody listens.
+  script_->listening = 8080;
+  EXPECT_EQ(box->expose(8080, 0, 60s, stop.get_token()).error().code(), ErrorCode::cancelled);
+  EXPECT_TRUE(box->exposed()->empty());
+  EXPECT_TRUE(box->expose(8080, 0, 1s, {}));
 }
 
 TEST_F(LocalBoxTest, ClosingTheSandboxEndsItsRelays) {
@@ -191,7 +213,7 @@ TEST_F(LocalBoxTest, ClosingTheSandboxEndsItsRelays) {
   const auto box = create();
   script_->served_by = server.port();
   script_->listening = 8080;
-  auto exposed = box->expose(8080, 0, 5s);
+  auto exposed = box->expose(8080, 0, 5s, {});
   ASSERT_TRUE(exposed);
   const core::UniqueFd client = dial(exposed->host_port);
   ASSERT_EQ(::write(client.get(), "x", 1), 1);

@@ -31,6 +31,7 @@ struct Script {
   std::atomic<bool> verify_fails{false};
   std::atomic<bool> mute{false};          ///< agents never say hello
   std::atomic<std::uint64_t> oom{0};
+  std::atomic<int> looks{0};                   ///< at what listens
   std::atomic<std::uint16_t> listening{0};     ///< the port "inside" …
   std::atomic<int> refusals{-1};               ///< connections refused before an answer comes too late; -1: none ever does
   std::atomic<std::uint16_t> served_by{0};     ///< … and the one on this host that stands in for it
@@ -108,7 +109,10 @@ class Script::Instance final : public backend::Instance {
       return Error(ErrorCode::unavailable, "refused");
     return socket;
   }
-  Result<bool> listening(std::uint16_t port) override { return port == script_->listening; }
+  Result<bool> listening(std::uint16_t port) override {
+    ++script_->looks;
+    return port == script_->listening;
+  }
   Result<Writable> writable() override {
     Writable result;
     result.directory = core::UniqueFd(::open(script_->writable.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
