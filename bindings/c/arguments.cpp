@@ -14,6 +14,11 @@ Result<void> check_array(const Item* items, std::size_t size, std::string_view a
   return {};
 }
 
+/// Rounded up; none for what is negative.
+std::chrono::seconds whole_seconds(std::int64_t ms) {
+  return std::chrono::ceil<std::chrono::seconds>(clamped_time(ms));
+}
+
 Result<Command> program_of(const sbx_command& command) {
   SANDBOX_CHECK(check_array(command.argv, command.argv_size, "argv"));
   SANDBOX_TRY(std::string line, text_of(command.line, "line"));
@@ -98,9 +103,18 @@ Result<SandboxSpec> spec_of(const sbx_spec* spec) {
   return made;
 }
 
+Result<PruneOptions> prune_options_of(const sbx_prune_options* options) {
+  SANDBOX_TRY(const sbx_prune_options given, struct_of(options, sbx_prune_options SBX_PRUNE_OPTIONS_INIT, "options"));
+  PruneOptions made;
+  if (given.unused_for_ms != 0) made.unused_for = whole_seconds(given.unused_for_ms);
+  made.dry_run = given.dry_run != 0;
+  return made;
+}
+
 Result<RuntimeOptions> runtime_options_of(const sbx_runtime_options* options) {
   SANDBOX_TRY(const sbx_runtime_options given, struct_of(options, sbx_runtime_options SBX_RUNTIME_OPTIONS_INIT, "options",
-                                                         offsetof(sbx_runtime_options, require_proof)));
+                                                         {offsetof(sbx_runtime_options, require_proof),
+                                                          offsetof(sbx_runtime_options, prune_after_ms)}));
   RuntimeOptions made;
   SANDBOX_CHECK(check_array(given.warm, given.warm_size, "warm"));
   for (std::size_t i = 0; i < given.warm_size; ++i) {
@@ -118,6 +132,7 @@ Result<RuntimeOptions> runtime_options_of(const sbx_runtime_options* options) {
   made.orphan_time(orphan_time);
   SANDBOX_TRY(std::string proof, text_of(given.require_proof, "require_proof"));
   made.require_proof(std::move(proof));
+  if (given.prune_after_ms != 0) made.prune_after(whole_seconds(given.prune_after_ms));  // below 0: never
   return made;
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <initializer_list>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,13 +49,14 @@ inline constexpr std::size_t kMaxStruct = 4096;  ///< bytes; a size beyond this 
 
 /// A copy of a struct that begins with struct_size. Callers built against a later header may send a longer one, as long as
 /// what we do not know is zero. `defaults` for null.
-/// `earlier`: its size in a header before it grew; then what it lacks is as in `defaults`.
+/// `earlier`: its sizes in headers before it grew; then what it lacks is as in `defaults`.
 template <class Struct>
-Result<Struct> struct_of(const Struct* given, const Struct& defaults, std::string_view argument, std::size_t earlier = sizeof(Struct)) {
+Result<Struct> struct_of(const Struct* given, const Struct& defaults, std::string_view argument,
+                         std::initializer_list<std::size_t> earlier = {}) {
   if (!given) return defaults;
   std::size_t size;
   std::memcpy(&size, given, sizeof size);
-  if (size == earlier && size < sizeof(Struct)) {
+  if (std::find(earlier.begin(), earlier.end(), size) != earlier.end()) {
     Struct grown = defaults;
     std::memcpy(&grown, given, size);
     grown.struct_size = sizeof grown;
@@ -84,6 +86,7 @@ void fill(Struct* out, Struct value) {
 /// Null: the default one.
 Result<SandboxSpec> spec_of(const sbx_spec* spec);
 Result<RuntimeOptions> runtime_options_of(const sbx_runtime_options* options);
+Result<PruneOptions> prune_options_of(const sbx_prune_options* options);
 Result<CreateOptions> create_options_of(const sbx_create_options* options);
 Result<ClientOptions> client_options_of(const sbx_client_options* options);
 Result<CreateRequest> create_request_of(const sbx_create_request* request);

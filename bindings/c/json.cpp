@@ -68,6 +68,14 @@ std::string write_json(const std::vector<TemplateInfo>& list) {
   return rest::write(all);
 }
 
+std::string write_json(const std::vector<PrunedLayer>& layers) {
+  rest::JsonWriter json;
+  json.begin_array();
+  for (const PrunedLayer& layer : layers)
+    json.begin_object().member("digest", layer.digest).member("size", layer.size.bytes()).member("last_used", rest::write_time(layer.last_used)).end_object();
+  return std::move(json.end_array()).take();
+}
+
 std::string write_json(const HostReport& report) {
   rest::JsonWriter json;
   json.begin_object().member("backend", report.backend).member("rootless", report.rootless);

@@ -12,6 +12,7 @@ namespace sandbox::c {
 std::string write_json(const std::vector<PoolStats>& pools);
 std::string write_json(const TemplateInfo& saved);
 std::string write_json(const std::vector<TemplateInfo>& list);
+std::string write_json(const std::vector<PrunedLayer>& layers);
 std::string write_json(const HostReport& report);
 std::string write_json(const RuntimeEvent& event);
 

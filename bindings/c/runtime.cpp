@@ -116,6 +116,14 @@ Result<Work<BytesPtr>> prepare_find_template(sbx_runtime* handle, sbx_view given
   });
 }
 
+Result<Work<BytesPtr>> prepare_prune(sbx_runtime* handle, const sbx_prune_options* given) {
+  SANDBOX_TRY(const PruneOptions options, prune_options_of(given));
+  return prepare<BytesPtr>(handle, [options](OpenRuntime& open) -> Result<BytesPtr> {
+    SANDBOX_TRY(const auto layers, open.runtime.prune(options));
+    return own(write_json(layers));
+  });
+}
+
 Result<Work<Nothing>> prepare_remove_template(sbx_runtime* handle, sbx_view given) {
   SANDBOX_TRY(std::string id, text_of(given, "id"));
   return prepare<Nothing>(handle, [id = std::move(id)](OpenRuntime& open) { return nothing(open.runtime.remove_template(id)); });
@@ -211,6 +219,13 @@ sbx_code sbx_runtime_remove_template(sbx_runtime* runtime, sbx_view id, sbx_erro
 }
 sbx_op* sbx_runtime_remove_template_start(sbx_runtime* runtime, sbx_view id) {
   return start_work<Nothing>(Lane::slow, [&] { return prepare_remove_template(runtime, id); });
+}
+
+sbx_code sbx_runtime_prune(sbx_runtime* runtime, const sbx_prune_options* options, sbx_bytes** json, sbx_error** err) {
+  return run_now(err, json, [&] { return prepare_prune(runtime, options); });
+}
+sbx_op* sbx_runtime_prune_start(sbx_runtime* runtime, const sbx_prune_options* options) {
+  return start_work<BytesPtr>(Lane::slow, [&] { return prepare_prune(runtime, options); });
 }
 
 sbx_code sbx_runtime_host(sbx_runtime* runtime, sbx_bytes** json, sbx_error** err) {

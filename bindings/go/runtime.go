@@ -40,6 +40,9 @@ type RuntimeOptions struct {
 	// RequireProof is the path of a report of `sbx prove --report`: without one that passed, for this build, host and policy,
 	// Open fails with failed_precondition and says what to run.
 	RequireProof string
+	// PruneAfter is how long nothing must have used an unpacked layer before it is removed in the background; default 7 days,
+	// below 0: never. See Prune.
+	PruneAfter time.Duration
 }
 
 func (o *RuntimeOptions) lend(p *pins) *C.sbx_runtime_options {
@@ -50,7 +53,10 @@ func (o *RuntimeOptions) lend(p *pins) *C.sbx_runtime_options {
 		struct_size: C.sizeof_sbx_runtime_options, max_warm: C.uint32_t(o.MaxWarm), max_sandboxes: C.uint32_t(o.MaxSandboxes),
 		state_directory: p.view(o.StateDirectory), helper_directory: p.view(o.HelperDirectory),
 		launchers: C.uint32_t(o.Launchers), persistent: flag(o.Persistent), orphan_time_ms: millis(o.OrphanTime),
-		require_proof: p.view(o.RequireProof),
+		require_proof: p.view(o.RequireProof), prune_after_ms: millis(o.PruneAfter),
+	}
+	if o.PruneAfter < 0 {
+		lent.prune_after_ms = -1
 	}
 	if len(o.Warm) > 0 {
 		warm := make([]C.sbx_warm, len(o.Warm))
@@ -195,6 +201,30 @@ func (r *Runtime) RemoveTemplate(ctx context.Context, id string) error {
 	return call(ctx, r.core(), func(object unsafe.Pointer) *C.sbx_op {
 		return C.sbx_runtime_remove_template_start((*C.sbx_runtime)(object), view(id))
 	}, takeNothing)
+}
+
+// PruneOptions says which layers Prune removes. Its zero value has the defaults.
+type PruneOptions struct {
+	UnusedFor time.Duration // since the last use ended, rounded up to seconds; default 7 days, below 0: however short
+	DryRun    bool          // only tell
+}
+
+// Prune removes unpacked layers of the state directory that nothing uses, in this process or another, and tells which.
+// options may be nil. What a template stands on stays; a layer of an archive is unpacked again when it is asked for. When ctx
+// ends first, the removing runs out behind.
+func (r *Runtime) Prune(ctx context.Context, options *PruneOptions) ([]PrunedLayer, error) {
+	lent := C.sbx_prune_options{struct_size: C.sizeof_sbx_prune_options}
+	if options != nil {
+		lent.unused_for_ms, lent.dry_run = millis(options.UnusedFor), flag(options.DryRun)
+		if options.UnusedFor < 0 {
+			lent.unused_for_ms = -1
+		}
+	}
+	var layers []PrunedLayer
+	err := callJSON(ctx, r.core(), &layers, func(object unsafe.Pointer) *C.sbx_op {
+		return C.sbx_runtime_prune_start((*C.sbx_runtime)(object), &lent)
+	})
+	return layers, err
 }
 
 // Adopted takes over the sandboxes that an earlier persistent runtime of the state directory left; each once.

@@ -1,10 +1,12 @@
 package sandbox_test
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -144,6 +146,46 @@ func TestTemplates(t *testing.T) {
 			t.Errorf("after remove: %v", err)
 		}
 	})
+}
+
+func TestPrune(t *testing.T) {
+	ctx, state := t.Context(), t.TempDir()
+	file, err := os.Create(filepath.Join(state, "usr.tar"))
+	check(t, err)
+	archive := tar.NewWriter(file)
+	check(t, archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "usr/", Mode: 0o755}))
+	check(t, archive.Close())
+	check(t, file.Close())
+	options := &sandbox.RuntimeOptions{StateDirectory: state, Launchers: 1, PruneAfter: -1}
+	all := &sandbox.PruneOptions{UnusedFor: -1}
+	runtime, err := sandbox.Open(ctx, options)
+	check(t, err)
+	box, err := runtime.Create(ctx, sandbox.Spec{Image: file.Name()})
+	check(t, err)
+	layers, err := runtime.Prune(ctx, all)
+	check(t, err)
+	equal(t, "layers in use that went", len(layers), 0)
+	check(t, box.Close())
+	check(t, runtime.Close())
+	runtime, err = sandbox.Open(ctx, options)
+	check(t, err)
+	defer runtime.Close()
+	layers, err = runtime.Prune(ctx, nil)
+	check(t, err)
+	equal(t, "young layers that went", len(layers), 0)
+	told, err := runtime.Prune(ctx, &sandbox.PruneOptions{UnusedFor: -1, DryRun: true})
+	check(t, err)
+	if len(told) != 1 || len(told[0].Digest) != 64 || told[0].Size == 0 || told[0].LastUsed.IsZero() {
+		t.Fatalf("told %+v", told)
+	}
+	layers, err = runtime.Prune(ctx, all)
+	check(t, err)
+	if len(layers) != 1 || layers[0].Digest != told[0].Digest {
+		t.Errorf("removed %+v", layers)
+	}
+	layers, err = runtime.Prune(ctx, all)
+	check(t, err)
+	equal(t, "layers left", len(layers), 0)
 }
 
 func TestSealed(t *testing.T) {

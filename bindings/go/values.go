@@ -80,6 +80,13 @@ type Template struct {
 	LastUsed time.Time `json:"last_used"` // zero: never
 }
 
+// PrunedLayer is an unpacked layer of the state directory that nothing used.
+type PrunedLayer struct {
+	Digest   string    `json:"digest"` // SHA-256 of the unpacked archive or template, 64 hex digits
+	Size     uint64    `json:"size"`   // bytes on disk
+	LastUsed time.Time `json:"last_used"`
+}
+
 // Host is what a host can do, measured.
 type Host struct {
 	Backend    string   `json:"backend"`

@@ -204,8 +204,9 @@ typedef struct sbx_runtime_options {
   int persistent;
   int64_t orphan_time_ms;
   sbx_view require_proof;    /* path: opens only with this report of `sbx prove --report`, else SBX_FAILED_PRECONDITION */
+  int64_t prune_after_ms;    /* unpacked layers unused for so long go in the background; default 7 days, < 0: never */
 } sbx_runtime_options;
-#define SBX_RUNTIME_OPTIONS_INIT {sizeof(sbx_runtime_options), 0, 0, 0, 0, {0, 0}, {0, 0}, 0, 0, 0, {0, 0}}
+#define SBX_RUNTIME_OPTIONS_INIT {sizeof(sbx_runtime_options), 0, 0, 0, 0, {0, 0}, {0, 0}, 0, 0, 0, {0, 0}, 0}
 
 typedef struct sbx_create_options {
   size_t struct_size;
@@ -213,6 +214,13 @@ typedef struct sbx_create_options {
   int cold;            /* do not take from the pool */
 } sbx_create_options;
 #define SBX_CREATE_OPTIONS_INIT {sizeof(sbx_create_options), 0, 0}
+
+typedef struct sbx_prune_options {
+  size_t struct_size;
+  int64_t unused_for_ms; /* since the last use ended, rounded up to seconds; default 7 days, < 0: however short */
+  int dry_run;           /* only tell */
+} sbx_prune_options;
+#define SBX_PRUNE_OPTIONS_INIT {sizeof(sbx_prune_options), 0, 0}
 
 /* Starts the launchers and begins to fill the pools. `options` null: defaults. See sandbox::Runtime::open.
  * Result of _start: sbx_op_take_runtime. */
@@ -252,6 +260,11 @@ SBX_API sbx_code sbx_runtime_leave(sbx_runtime *runtime, sbx_error **err);
 SBX_API sbx_op *sbx_runtime_leave_start(sbx_runtime *runtime);
 /* Events from now on: see sbx_events_next. Does not wait. */
 SBX_API sbx_code sbx_runtime_events(sbx_runtime *runtime, sbx_events **events, sbx_error **err);
+/* Removes unpacked layers of the state directory that no template stands on and no sandbox or process uses, and tells which:
+ * JSON, an array of pruned layers. `options` null: defaults. Result: sbx_op_take_bytes. Cancel: the removing runs out behind
+ * the op. There is none for a daemon, which prunes its own layers by itself. */
+SBX_API sbx_code sbx_runtime_prune(sbx_runtime *runtime, const sbx_prune_options *options, sbx_bytes **json, sbx_error **err);
+SBX_API sbx_op *sbx_runtime_prune_start(sbx_runtime *runtime, const sbx_prune_options *options);
 
 /* ---- the client: sandboxes of a daemon ------------------------------------------------------------------------------- */
 

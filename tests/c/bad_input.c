@@ -138,6 +138,7 @@ static void null_handles(void) {
   INVALID(sbx_runtime_templates(NULL, &bytes, &err));
   INVALID(sbx_runtime_find_template(NULL, p, &bytes, &err));
   INVALID(sbx_runtime_remove_template(NULL, p, &err));
+  INVALID(sbx_runtime_prune(NULL, NULL, &bytes, &err));
   INVALID(sbx_runtime_host(NULL, &bytes, &err));
   INVALID(sbx_runtime_next_adopted(NULL, &box, &err));
   INVALID(sbx_runtime_leave(NULL, &err));
@@ -214,6 +215,7 @@ static void null_handles(void) {
   refused(sbx_runtime_templates_start(NULL));
   refused(sbx_runtime_find_template_start(NULL, p));
   refused(sbx_runtime_remove_template_start(NULL, p));
+  refused(sbx_runtime_prune_start(NULL, NULL));
   refused(sbx_runtime_leave_start(NULL));
   refused(sbx_client_close_start(NULL));
   refused(sbx_client_create_start(NULL, NULL, NULL));
@@ -244,6 +246,10 @@ static void earlier_header(void) {
   options.require_proof.size = 3;
   INVALID(sbx_runtime_open(&options, &runtime, &err));
   options.struct_size = offsetof(sbx_runtime_options, require_proof);
+  EXPECT(SBX_NOT_FOUND, sbx_runtime_open(&options, &runtime, &err));
+  options.struct_size = offsetof(sbx_runtime_options, prune_after_ms);
+  INVALID(sbx_runtime_open(&options, &runtime, &err)); /* it had require_proof */
+  options.require_proof.size = 0;
   EXPECT(SBX_NOT_FOUND, sbx_runtime_open(&options, &runtime, &err));
 }
 

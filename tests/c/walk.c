@@ -24,6 +24,7 @@ int main(int argc, char **argv) {
   PART(walk_sandbox(&here));
   if (here.client) PART(walk_client(&here));
   else PART(walk_runtime(&here));
+  if (!here.client) PART(walk_prune());
   world_close(&here);
   return 0;
 }

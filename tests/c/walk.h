@@ -11,6 +11,7 @@ void walk_environment(sbx_sandbox *box);
 void walk_ports(sbx_sandbox *box);
 void walk_sandbox(world *here);
 void walk_runtime(world *here);
+void walk_prune(void);
 void walk_client(world *here);
 
 #endif

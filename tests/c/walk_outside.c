@@ -204,6 +204,15 @@ void walk_runtime(world *here) {
   HAS(sbx_runtime_pools(runtime, &json, &err), "\"profile\":\"host");
   take_nothing(sbx_runtime_set_warm_start(runtime, NULL, 0));
   take_nothing(sbx_runtime_wait_warm_start(runtime, 20000));
+  /* Nothing here is so old; see walk_prune. */
+  HAS(sbx_runtime_prune(runtime, NULL, &json, &err), "[]");
+  take_json(sbx_runtime_prune_start(runtime, NULL), "[]");
+  sbx_prune_options which = SBX_PRUNE_OPTIONS_INIT;
+  which.unused_for_ms = -1;
+  which.dry_run = 1;
+  HAS(sbx_runtime_prune(runtime, &which, &json, &err), "[");
+  which.struct_size = 4;
+  EXPECT(SBX_INVALID_ARGUMENT, sbx_runtime_prune(runtime, &which, &json, &err));
   HAS(sbx_runtime_host(runtime, &json, &err), "\"backend\":\"native\"");
   OK(sbx_runtime_next_adopted(runtime, &box, &err));
   CHECK(box == NULL);
@@ -265,6 +274,39 @@ void walk_runtime(world *here) {
   CHECK(copy == NULL);
   sbx_runtime_free(&other);
   sbx_sandbox_free(&box); /* after its runtime */
+  remove_state(state);
+}
+
+/* The layer of an archive, which the next runtime finds unused. */
+void walk_prune(void) {
+  char state[256], archive[300], line[1024];
+  make_state(state, sizeof state);
+  snprintf(archive, sizeof archive, "%s/usr.tar", state);
+  snprintf(line, sizeof line, "mkdir -p %s/image/usr && tar -C %s/image -cf %s usr", state, state, archive);
+  CHECK(system(line) == 0);
+  sbx_runtime_options options = SBX_RUNTIME_OPTIONS_INIT;
+  options.state_directory = text(state);
+  options.launchers = 1;
+  options.prune_after_ms = -1;
+  sbx_spec spec = SBX_SPEC_INIT;
+  spec.image = text(archive);
+  sbx_prune_options all = SBX_PRUNE_OPTIONS_INIT, look = SBX_PRUNE_OPTIONS_INIT;
+  all.unused_for_ms = look.unused_for_ms = -1;
+  look.dry_run = 1;
+  sbx_runtime *runtime = NULL;
+  sbx_sandbox *box = NULL;
+  OK(sbx_runtime_open(&options, &runtime, &err));
+  OK(sbx_runtime_create(runtime, &spec, NULL, &box, &err));
+  HAS(sbx_runtime_prune(runtime, &all, &json, &err), "[]"); /* it is in use */
+  sbx_sandbox_free(&box);
+  sbx_runtime_free(&runtime);
+  OK(sbx_runtime_open(&options, &runtime, &err));
+  HAS(sbx_runtime_prune(runtime, NULL, &json, &err), "[]"); /* it is young */
+  HAS(sbx_runtime_prune(runtime, &look, &json, &err), "[{\"digest\":\"");
+  take_json(sbx_runtime_prune_start(runtime, &look), ",\"last_used\":\"20");
+  take_json(sbx_runtime_prune_start(runtime, &all), "[{\"digest\":\"");
+  HAS(sbx_runtime_prune(runtime, &all, &json, &err), "[]"); /* it is gone */
+  sbx_runtime_free(&runtime);
   remove_state(state);
 }
 

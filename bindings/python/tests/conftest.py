@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Union
@@ -21,6 +22,14 @@ Host = Union[sandbox.Runtime, sandbox.Client]
 Connect = Callable[[], Any]
 
 TEST_TIME = 60.0
+
+
+def until_descriptors_are(most: int, within: float = 20) -> Iterator[None]:
+    """A turn for each look at the process's open descriptors, until they are at most so many; each caller sleeps its own way."""
+    end = time.monotonic() + within
+    while len(there := os.listdir("/proc/self/fd")) > most:
+        assert time.monotonic() < end, (most, there)
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -29,6 +29,7 @@ STRUCTS: dict[str, list[Any]] = {
     "sbx_spec": [_abi.Spec],
     "sbx_warm": [_abi.Warm],
     "sbx_runtime_options": [_abi.RuntimeOptions],
+    "sbx_prune_options": [_abi.PruneOptions],
     "sbx_create_options": [_abi.CreateOptions],
     "sbx_client_options": [_abi.ClientOptions],
     "sbx_create_request": [_abi.CreateRequest],

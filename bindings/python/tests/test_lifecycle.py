@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import hashlib
 import os
 import subprocess
 import sys
+import tarfile
 import textwrap
 import threading
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import sandbox
 import sandbox.sync
-from conftest import Connect
+from conftest import Connect, until_descriptors_are
 
 
 def run_program(text: str, *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -194,10 +197,28 @@ async def test_descriptors_do_not_pile_up(connect: Connect) -> None:
         before = len(os.listdir("/proc/self/fd"))
         for _ in range(20):
             await round_()
-        end = asyncio.get_running_loop().time() + 10
-        while len(os.listdir("/proc/self/fd")) > before + 3:
-            assert asyncio.get_running_loop().time() < end, (before, len(os.listdir("/proc/self/fd")))
+        for _ in until_descriptors_are(before + 3):
             await asyncio.sleep(0.02)
+
+
+async def test_layers_that_nothing_uses_go(tmp_path: Path) -> None:
+    archive, state = tmp_path / "usr.tar", tmp_path / "state"
+    with tarfile.open(archive, "w") as tar:
+        usr = tarfile.TarInfo("usr")
+        usr.type, usr.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(usr)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    async with sandbox.Runtime.open(state_directory=state) as runtime:
+        async with runtime.create(sandbox.SandboxSpec(image=str(archive))):
+            assert await runtime.prune(unused_for=0) == []
+    async with sandbox.Runtime.open(state_directory=state, prune_after=0) as runtime:
+        assert await runtime.prune() == []  # it is young
+        told = await runtime.prune(unused_for=0, dry_run=True)
+        assert [layer.digest for layer in told] == [digest] == os.listdir(state / "layers")
+        assert told[0].size > 0 and told[0].last_used is not None
+    while os.listdir(state / "layers"):  # until it is a second old
+        async with sandbox.Runtime.open(state_directory=state, prune_after=1):
+            await asyncio.sleep(0.05)
 
 
 def test_a_program_may_end_without_closing() -> None:

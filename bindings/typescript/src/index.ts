@@ -22,6 +22,7 @@ export type {
   HostReport,
   PoolInfo,
   ProfileInfo,
+  PrunedLayer,
   SandboxEvent,
   SandboxInfo,
   SandboxState,

@@ -1,14 +1,25 @@
 import { Closing, endThenFree } from "./closing.js";
 import { EventStream } from "./events.js";
-import { encodeCreateOptions, encodeRuntimeOptions, encodeSpec, words } from "./native/encode.js";
+import { encodeCreateOptions, encodePruneOptions, encodeRuntimeOptions, encodeSpec, words } from "./native/encode.js";
 import * as c from "./native/functions.js";
 import { freeWith, Handle } from "./native/handle.js";
 import { milliseconds, uint32 } from "./native/input.js";
 import { check, outError, outPointer, takeText } from "./native/memory.js";
 import { run, takeNothing } from "./native/operation.js";
 import { Sandbox, takeSandbox } from "./sandbox.js";
-import type { Abortable, CreateOptions, RuntimeOptions, SandboxSpec } from "./types.js";
-import { type HostReport, hostReport, listOf, parse, type PoolInfo, poolInfo, type TemplateInfo, templateInfo } from "./values.js";
+import type { Abortable, CreateOptions, PruneOptions, RuntimeOptions, SandboxSpec } from "./types.js";
+import {
+  type HostReport,
+  hostReport,
+  listOf,
+  parse,
+  type PoolInfo,
+  poolInfo,
+  type PrunedLayer,
+  prunedLayer,
+  type TemplateInfo,
+  templateInfo,
+} from "./values.js";
 
 /** Sandboxes of this process, without a daemon. */
 export class Runtime implements AsyncDisposable {
@@ -71,6 +82,7 @@ export class Runtime implements AsyncDisposable {
     return Number(outPointer[0]);
   }
 
+  /** The warm pools as they are now. */
   get pools(): PoolInfo[] {
     check(c.runtime.pools(this.handle.get(), outPointer, outError));
     return parse(takeText(), (value) => listOf(value, poolInfo));
@@ -82,6 +94,7 @@ export class Runtime implements AsyncDisposable {
     return parse(takeText(), hostReport);
   }
 
+  /** Templates of the state directory. */
   templates(options: Abortable = {}): Promise<TemplateInfo[]> {
     const handle = this.handle;
     return run({
@@ -95,6 +108,7 @@ export class Runtime implements AsyncDisposable {
     });
   }
 
+  /** Rejects with NotFoundError. */
   findTemplate(id: string, options: Abortable = {}): Promise<TemplateInfo> {
     const handle = this.handle;
     return run({
@@ -108,11 +122,29 @@ export class Runtime implements AsyncDisposable {
     });
   }
 
+  /** Rejects with NotFoundError, or FailedPreconditionError while a sandbox stands on it. */
   removeTemplate(id: string, options: Abortable = {}): Promise<void> {
     const handle = this.handle;
     return run({
       begin: () => c.runtime.removeTemplate(handle.get(), ...words(id, "the id")),
       take: takeNothing,
+      handle,
+      options,
+    });
+  }
+
+  /**
+   * Removes unpacked layers of the state directory that nothing uses, in this process or another, and tells which. What a
+   * template stands on stays; a layer of an archive is unpacked again when it is asked for. Aborted, it runs out behind.
+   */
+  prune(options: PruneOptions = {}): Promise<PrunedLayer[]> {
+    const handle = this.handle;
+    return run({
+      begin: () => c.runtime.prune(handle.get(), encodePruneOptions(options)),
+      take: (op) => {
+        check(c.op.takeBytes(op, outPointer, outError));
+        return parse(takeText(), (value) => listOf(value, prunedLayer));
+      },
       handle,
       options,
     });

@@ -70,6 +70,15 @@ export interface RuntimeOptions extends Abortable {
   orphanTime?: number;
   /** Path of a report of `sbx prove --report`: opens only if it passed, for this build, host and policy. */
   requireProof?: string;
+  /** Milliseconds after which unpacked layers that nothing uses are removed in the background. Default 7 days; 0: never. */
+  pruneAfter?: number;
+}
+
+export interface PruneOptions extends Abortable {
+  /** Milliseconds since the last use ended, rounded up to seconds. Default 7 days; 0: all that nothing uses now. */
+  unusedFor?: number;
+  /** Only tell. */
+  dryRun?: boolean;
 }
 
 export interface ClientOptions extends Abortable {

@@ -35,6 +35,15 @@ export interface TemplateInfo {
   created: Date;
 }
 
+/** An unpacked layer of the state directory that nothing used. */
+export interface PrunedLayer {
+  /** SHA-256 of the unpacked archive or template, 64 hex digits. */
+  digest: string;
+  /** Bytes on disk. */
+  size: number;
+  lastUsed: Date;
+}
+
 export interface PoolInfo {
   profile: string;
   image: string;
@@ -173,6 +182,11 @@ export function templateInfo(value: unknown): TemplateInfo {
     writableRoot: from.flag("writable_root"),
     created: from.time("created_at"),
   };
+}
+
+export function prunedLayer(value: unknown): PrunedLayer {
+  const from = new Fields(value);
+  return { digest: from.text("digest"), size: from.number("size"), lastUsed: from.time("last_used") };
 }
 
 export function poolInfo(value: unknown): PoolInfo {

@@ -1,3 +1,7 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { FailedPreconditionError, NotFoundError, Runtime, SandboxError } from "../src/index.js";
 import { inEveryEnvironment, openDaemon, openEmbedded, rejection } from "./support/environment.js";
@@ -101,6 +105,33 @@ describe("a runtime", () => {
     }
     expect(await rejection(environment.runtime.create())).toBeInstanceOf(FailedPreconditionError);
     await environment.runtime.close();
+  });
+});
+
+describe("prune", () => {
+  it("removes the layers that nothing uses", async () => {
+    const stateDirectory = mkdtempSync(join(tmpdir(), "sandbox-prune-"));
+    try {
+      const image = join(stateDirectory, "usr.tar");
+      mkdirSync(join(stateDirectory, "image", "usr"), { recursive: true });
+      execFileSync("tar", ["-C", join(stateDirectory, "image"), "-cf", image, "usr"]);
+      {
+        await using runtime = await Runtime.open({ stateDirectory, pruneAfter: 0 });
+        await using box = await runtime.create({ image });
+        expect(await runtime.prune({ unusedFor: 0 })).toEqual([]);
+        expect(box.closed).toBe(false);
+      }
+      await using runtime = await Runtime.open({ stateDirectory, pruneAfter: 0 });
+      expect(await runtime.prune()).toEqual([]); // it is young
+      const told = await runtime.prune({ unusedFor: 0, dryRun: true });
+      expect(told).toMatchObject([{ digest: expect.stringMatching(/^[0-9a-f]{64}$/) as string }]);
+      expect(told[0]?.size).toBeGreaterThan(0);
+      expect(told[0]?.lastUsed.getTime()).toBeGreaterThan(Date.now() - 600_000);
+      expect(await runtime.prune({ unusedFor: 0 })).toMatchObject([{ digest: told[0]?.digest }]);
+      expect(await runtime.prune({ unusedFor: 0 })).toEqual([]);
+    } finally {
+      rmSync(stateDirectory, { recursive: true, force: true });
+    }
   });
 });
 

@@ -88,7 +88,12 @@ class RuntimeOptions(Structure):
         ("persistent", c_int),
         ("orphan_time_ms", c_int64),
         ("require_proof", Text),
+        ("prune_after_ms", c_int64),
     ]
+
+
+class PruneOptions(Structure):
+    _fields_ = [("struct_size", c_size_t), ("unused_for_ms", c_int64), ("dry_run", c_int)]
 
 
 class CreateOptions(Structure):
@@ -319,6 +324,7 @@ runtime_pools = _bind(_waits, "sbx_runtime_pools", STATUS, (H, OUT, OUT))
 runtime_templates_start = _start("sbx_runtime_templates_start", H)
 runtime_find_template_start = _start("sbx_runtime_find_template_start", H, Text)
 runtime_remove_template_start = _start("sbx_runtime_remove_template_start", H, Text)
+runtime_prune_start = _start("sbx_runtime_prune_start", H, POINTER(PruneOptions))
 runtime_host = _bind(_waits, "sbx_runtime_host", STATUS, (H, OUT, OUT))
 runtime_next_adopted = _bind(_waits, "sbx_runtime_next_adopted", STATUS, (H, OUT, OUT))
 runtime_leave_start = _start("sbx_runtime_leave_start", H)

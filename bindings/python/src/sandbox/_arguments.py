@@ -179,6 +179,7 @@ def runtime_options(
     persistent: bool,
     orphan_time: float | None,
     require_proof: Path | None,
+    prune_after: float | None,
 ) -> Any:
     wanted: list[tuple[int, SandboxSpec | None]]
     if isinstance(warm, int):
@@ -204,6 +205,15 @@ def runtime_options(
             bool(persistent),
             ms(orphan_time, "orphan_time"),
             _EMPTY if require_proof is None else path(require_proof, "require_proof"),
+            -1 if prune_after == 0 else ms(prune_after, "prune_after"),
+        )
+    )
+
+
+def prune_options(unused_for: float | None, dry_run: bool) -> Any:
+    return byref(
+        _abi.PruneOptions(
+            sizeof(_abi.PruneOptions), -1 if unused_for == 0 else ms(unused_for, "unused_for"), bool(dry_run)
         )
     )
 

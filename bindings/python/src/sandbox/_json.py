@@ -16,6 +16,7 @@ from .values import (
     Network,
     PoolInfo,
     ProfileInfo,
+    PrunedLayer,
     SandboxInfo,
     SandboxSpec,
     TemplateInfo,
@@ -86,6 +87,10 @@ def template(value: dict[str, Any]) -> TemplateInfo:
         identity=value.get("identity", ""),
         last_used=time_of(value.get("last_used")),
     )
+
+
+def pruned_layer(value: dict[str, Any]) -> PrunedLayer:
+    return PrunedLayer(digest=value["digest"], size=value.get("size", 0), last_used=time_of(value.get("last_used")))
 
 
 def sandbox(value: dict[str, Any]) -> SandboxInfo:

@@ -29,6 +29,7 @@ __all__ = [
     "OutputChunk",
     "PoolInfo",
     "ProfileInfo",
+    "PrunedLayer",
     "SandboxInfo",
     "SandboxSpec",
     "SandboxStats",
@@ -360,6 +361,17 @@ class TemplateInfo:
     backend: str = ""
     identity: str = ""
     last_used: datetime.datetime | None = None
+
+
+@dataclass(frozen=True)
+class PrunedLayer:
+    """An unpacked layer of the state directory that nothing used."""
+
+    digest: str
+    """SHA-256 of the unpacked archive or template, 64 hex digits."""
+    size: int
+    """On disk."""
+    last_used: datetime.datetime | None
 
 
 @dataclass(frozen=True)

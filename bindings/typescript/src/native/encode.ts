@@ -76,6 +76,16 @@ export function encodeRuntimeOptions(value: unknown): object {
     persistent: flag(options["persistent"], "persistent"),
     orphan_time_ms: milliseconds(options["orphanTime"], "orphanTime"),
     require_proof: optionalView(options["requireProof"], "requireProof"),
+    prune_after_ms: options["pruneAfter"] === 0 ? -1 : milliseconds(options["pruneAfter"], "pruneAfter"),
+  };
+}
+
+export function encodePruneOptions(value: unknown): object {
+  const options = objectOf(value, "the options");
+  return {
+    struct_size: structs.PruneOptions.size,
+    unused_for_ms: options["unusedFor"] === 0 ? -1 : milliseconds(options["unusedFor"], "unusedFor"),
+    dry_run: flag(options["dryRun"], "dryRun"),
   };
 }
 

@@ -101,6 +101,7 @@ export const runtime = {
   templates: start("runtime_templates", HANDLE),
   findTemplate: start("runtime_find_template", HANDLE, ...VIEW),
   removeTemplate: start("runtime_remove_template", HANDLE, ...VIEW),
+  prune: start("runtime_prune", HANDLE, struct(structs.PruneOptions)),
   host: call("runtime_host", HANDLE, OUT),
   nextAdopted: call("runtime_next_adopted", HANDLE, OUT),
   leave: start("runtime_leave", HANDLE),

@@ -43,7 +43,10 @@ export const RuntimeOptions = koffi.struct("sbx_runtime_options", {
   persistent: "int",
   orphan_time_ms: "int64_t",
   require_proof: View,
+  prune_after_ms: "int64_t",
 });
+
+export const PruneOptions = koffi.struct("sbx_prune_options", { struct_size: "size_t", unused_for_ms: "int64_t", dry_run: "int" });
 
 export const CreateOptions = koffi.struct("sbx_create_options", { struct_size: "size_t", deadline_ms: "int64_t", cold: "int" });
 

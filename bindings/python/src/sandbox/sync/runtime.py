@@ -9,13 +9,14 @@ from .. import _abi, _arguments, _json, _results
 from .._arguments import Path, ms, text, uint
 from .._bases import RuntimeBase, open_handle
 from .._pending import Pending
-from ..values import HostReport, PoolInfo, SandboxSpec, TemplateInfo
+from ..values import HostReport, PoolInfo, PrunedLayer, SandboxSpec, TemplateInfo
 from ._finish import finish
 from .sandbox import Sandbox
 from .streams import EventStream
 
 _template = _results.json_of(_json.template)
 _templates = _results.json_list_of(_json.template)
+_pruned = _results.json_list_of(_json.pruned_layer)
 
 
 class Runtime(RuntimeBase):
@@ -36,6 +37,7 @@ class Runtime(RuntimeBase):
         persistent: bool = False,
         orphan_time: float | None = None,
         require_proof: Path | None = None,
+        prune_after: float | None = None,
     ) -> Runtime:
         """Starts the launchers and begins to fill the pools; returns before they are full, see ``wait_warm``.
 
@@ -45,7 +47,8 @@ class Runtime(RuntimeBase):
         ~/.local/share/sandbox. helper_directory: of sandbox-launcher and sandbox-agent; default: those of this package,
         else ``$SANDBOX_BIN_DIR``. persistent: sandboxes outlive this process for ``orphan_time`` (default 10 min), until the
         next runtime with the same state directory takes them over. require_proof: opens only with this report of
-        ``sbx prove --report``, which must have passed and be for this build, host and policy.
+        ``sbx prove --report``, which must have passed and be for this build, host and policy. prune_after: unpacked layers
+        that nothing used for so long are removed in the background (default 7 days; 0: never), see ``prune``.
 
         Raises UnsupportedError (no user namespaces: says what to enable), NotFoundError (helpers), UnavailableError,
         AlreadyExistsError (another persistent runtime there), FailedPreconditionError (library and helpers of two builds;
@@ -61,6 +64,7 @@ class Runtime(RuntimeBase):
             persistent,
             orphan_time,
             require_proof,
+            prune_after,
         )
         return cls(finish(Pending(_abi.runtime_open_start(options), _results.runtime)))
 
@@ -102,6 +106,15 @@ class Runtime(RuntimeBase):
     def remove_template(self, id: str) -> None:
         start = _abi.runtime_remove_template_start(self._handle.ptr, text(id, "id"))
         finish(Pending(start, _results.nothing))
+
+    def prune(self, *, unused_for: float | None = None, dry_run: bool = False) -> list[PrunedLayer]:
+        """Removes unpacked layers of the state directory that nothing uses, in this process or another, and tells which.
+
+        unused_for: seconds since their last use ended, rounded up (default 7 days; 0: all that nothing uses now).
+        dry_run: only tell. What a template stands on stays; a layer of an archive is unpacked again when it is asked for.
+        """
+        start = _abi.runtime_prune_start(self._handle.ptr, _arguments.prune_options(unused_for, dry_run))
+        return finish(Pending(start, _pruned))
 
     def adopted(self) -> list[Sandbox]:
         """What a persistent runtime took over from an earlier one when it opened; once. What is not wanted is let go of."""
