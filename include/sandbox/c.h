@@ -227,10 +227,25 @@ typedef struct sbx_prune_options {
 SBX_API sbx_code sbx_runtime_open(const sbx_runtime_options *options, sbx_runtime **runtime, sbx_error **err);
 SBX_API sbx_op *sbx_runtime_open_start(const sbx_runtime_options *options);
 SBX_API sbx_code sbx_op_take_runtime(sbx_op *op, sbx_runtime **runtime, sbx_error **err);
-/* Destroys every sandbox and ends the launchers. Idempotent; handles stay valid and fail with SBX_FAILED_PRECONDITION. */
+/* Destroys every sandbox and ends the launchers. Idempotent; handles stay valid and fail with SBX_FAILED_PRECONDITION.
+ *
+ * Mostly milliseconds, of which the kernel needs most. It waits for
+ *  - sandboxes that are being made, for a caller or a pool: they are not stopped midway. At the latest their deadline ends
+ *    that, 30 s for a pool's; an image that is being unpacked for one is unpacked to its end;
+ *  - the end of all processes inside, which are killed, of up to eight sandboxes at a time; 10 s for each, which is the error
+ *    SBX_DEADLINE_EXCEEDED then;
+ *  - what goes on in the background: a connection to an exposed port, 2 s; at most eight old layers on their way out;
+ *  - the launchers: 10 s for each, which is killed then.
+ * An error is the first that came; everything else is closed all the same, and a later call is SBX_OK.
+ *
+ * Other threads may use the runtime, its sandboxes and their ops meanwhile; none of their calls is waited for but those that
+ * make a sandbox. Calls on the runtime fail from now on, those on a sandbox once it is destroyed; what is under way on it ends
+ * with SBX_CANCELLED, and creations that wait for capacity or sbx_runtime_wait_warm with SBX_UNAVAILABLE. A second close at the
+ * same time waits for the first. Cancel: the op ends, the closing goes on. */
 SBX_API sbx_code sbx_runtime_close(sbx_runtime *runtime, sbx_error **err);
 SBX_API sbx_op *sbx_runtime_close_start(sbx_runtime *runtime);
-/* Closes if it is still open. Blocks for the milliseconds that takes. */
+/* Closes if it is still open, and waits as sbx_runtime_close does, also for one that is under way as an op; an error is dropped.
+ * Other threads may use its sandboxes and ops meanwhile, as there, and free them afterwards, but not the runtime's handle. */
 SBX_API void sbx_runtime_free(sbx_runtime **runtime);
 /* `spec`, `options` null: defaults. The sandbox comes from the warm pool when one is ready. Result: sbx_op_take_sandbox. */
 SBX_API sbx_code sbx_runtime_create(sbx_runtime *runtime, const sbx_spec *spec, const sbx_create_options *options,

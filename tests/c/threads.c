@@ -210,6 +210,37 @@ static void started_after_close(world *here, sbx_sandbox *box, sbx_process *proc
   sbx_op_free(&op);
 }
 
+/* Whoever closes second waits for the first, and so does free. */
+static void runtime_closed_by_several(void) {
+  for (int freed = 0; freed < 2; ++freed) {
+    world here;
+    world_open(&here, NULL);
+    sbx_sandbox *box = world_create(&here);
+    const sbx_command sleeper = shell("exec sleep 1000");
+    sbx_op *running = sbx_exec_start(box, &sleeper);
+    sbx_op *closing = sbx_runtime_close_start(here.runtime);
+    if (freed) {
+      sbx_runtime_free(&here.runtime);
+    } else {
+      OK(sbx_runtime_close(here.runtime, &err));
+      uint64_t live = 7;
+      EXPECT(SBX_FAILED_PRECONDITION, sbx_runtime_live(here.runtime, &live, &err));
+      CHECK(live == 0);
+    }
+    CHECK(sbx_sandbox_closed(box));
+    finish(closing);
+    OK(sbx_op_take(closing, &err));
+    sbx_op_free(&closing);
+    finish(running);
+    sbx_exec_result *result = NULL;
+    EXPECT(SBX_CANCELLED, sbx_op_take_exec(running, &result, &err));
+    sbx_op_free(&running);
+    EXPECT(SBX_FAILED_PRECONDITION, sbx_exec(box, &sleeper, &result, &err));
+    sbx_sandbox_free(&box);
+    world_close(&here);
+  }
+}
+
 static void runtime_closed(void) {
   world here;
   world_open(&here, NULL);
@@ -303,5 +334,7 @@ int main(int argc, char **argv) {
   world_close(&here);
   fprintf(stderr, "runtime_closed\n");
   if (argc == 1) runtime_closed();
+  fprintf(stderr, "runtime_closed_by_several\n");
+  if (argc == 1) runtime_closed_by_several();
   return 0;
 }
