@@ -81,7 +81,8 @@ func (c *Client) core() *handle {
 	return c.handle
 }
 
-// Close ends the connections; sandboxes that were left go on under their ttl. A second Close does nothing.
+// Close makes later calls of the client fail. Sandboxes it gave out keep their sessions until they are closed or left
+// themselves. A second Close does nothing.
 func (c *Client) Close() error {
 	return c.core().close(func(object unsafe.Pointer) error {
 		return run(context.Background(), func() *C.sbx_op { return C.sbx_client_close_start((*C.sbx_client)(object)) }, takeNothing)

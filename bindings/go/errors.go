@@ -71,6 +71,7 @@ const (
 	RetryAfterBackoff Retry = 2
 )
 
+// String is "never", "now" or "after backoff".
 func (r Retry) String() string {
 	switch r {
 	case RetryNow:

@@ -39,6 +39,7 @@ var typeModes = [...]fs.FileMode{
 	fs.ModeIrregular, 0, fs.ModeDir, fs.ModeSymlink, fs.ModeNamedPipe, fs.ModeSocket, fs.ModeDevice | fs.ModeCharDevice, fs.ModeDevice,
 }
 
+// String is "regular", "directory", …, "unknown".
 func (t FileType) String() string {
 	if t < 0 || int(t) >= len(typeNames) {
 		t = TypeUnknown

@@ -167,6 +167,7 @@ const (
 	Stderr Stream = 2
 )
 
+// String is "stdout" or "stderr".
 func (s Stream) String() string {
 	if s == Stderr {
 		return "stderr"

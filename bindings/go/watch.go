@@ -26,6 +26,7 @@ const (
 
 var changeNames = [...]string{"unknown", "created", "modified", "removed", "renamed", "attributes", "overflow"}
 
+// String is "created", "modified", …, "unknown".
 func (c Change) String() string {
 	if c < 0 || int(c) >= len(changeNames) {
 		c = 0

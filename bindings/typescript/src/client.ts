@@ -82,26 +82,32 @@ export class Client implements AsyncDisposable {
     });
   }
 
+  /** What its daemon says of one sandbox. Rejects with NotFoundError. */
   find(id: string, options: Abortable = {}): Promise<SandboxInfo> {
     return this.told(options, sandboxInfo, (handle) => c.client.find(handle, ...words(id, "the id")));
   }
 
+  /** Templates of the daemon, or of this tenant. */
   templates(options: Abortable = {}): Promise<TemplateInfo[]> {
     return this.told(options, (value) => listOf(value, templateInfo), c.client.templates);
   }
 
+  /** Rejects with NotFoundError. */
   findTemplate(id: string, options: Abortable = {}): Promise<TemplateInfo> {
     return this.told(options, templateInfo, (handle) => c.client.findTemplate(handle, ...words(id, "the id")));
   }
 
+  /** Rejects with NotFoundError, or FailedPreconditionError while a sandbox stands on it. */
   removeTemplate(id: string, options: Abortable = {}): Promise<void> {
     return this.done(options, (handle) => c.client.removeTemplate(handle, ...words(id, "the id")));
   }
 
+  /** The configured kinds of sandbox: CreateRequest.profile. */
   profiles(options: Abortable = {}): Promise<ProfileInfo[]> {
     return this.told(options, (value) => listOf(value, profileInfo), c.client.profiles);
   }
 
+  /** The warm pools as they are now. Only over the unix socket, as setWarm() and flush() are. */
   pools(options: Abortable = {}): Promise<PoolInfo[]> {
     return this.told(options, (value) => listOf(value, poolInfo), c.client.pools);
   }
@@ -128,6 +134,7 @@ export class Client implements AsyncDisposable {
     );
   }
 
+  /** How the daemon is, and what it speaks. */
   health(options: Abortable = {}): Promise<Health> {
     return this.told(options, health, c.client.health);
   }
@@ -152,7 +159,7 @@ export class Client implements AsyncDisposable {
     });
   }
 
-  /** Ends the sessions. Sandboxes without a ttl end with them. Idempotent. */
+  /** Later calls fail. Sandboxes it gave out keep their sessions until they are closed or left themselves. Idempotent. */
   close(): Promise<void> {
     return this.closing.run();
   }

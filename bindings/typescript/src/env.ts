@@ -27,6 +27,7 @@ export class Env {
     });
   }
 
+  /** For programs that start from now on. */
   set(name: string, value: BytesLike, options: Abortable = NONE): Promise<void> {
     const handle = this.handle;
     return run({
@@ -40,6 +41,7 @@ export class Env {
     });
   }
 
+  /** Not set is fine. */
   unset(name: string, options: Abortable = NONE): Promise<void> {
     const handle = this.handle;
     return run({

@@ -111,6 +111,7 @@ export class Fs {
     });
   }
 
+  /** What is in a directory, by name. */
   list(path: string, options: Abortable = {}): Promise<FileInfo[]> {
     const handle = this.handle;
     return run({ begin: () => c.fs.list(handle.get(), ...words(path, "the path")), take: takeFiles, handle, options });
@@ -127,6 +128,7 @@ export class Fs {
     });
   }
 
+  /** Follows a symlink. Rejects with NotFoundError. */
   stat(path: string, options: Abortable = {}): Promise<FileInfo> {
     return this.statOf(path, 1, options);
   }
@@ -164,6 +166,7 @@ export class Fs {
     });
   }
 
+  /** Replaces `to` if that is a file. */
   rename(from: string, to: string, options: Abortable = {}): Promise<void> {
     const handle = this.handle;
     return run({
@@ -188,6 +191,7 @@ export class Fs {
     });
   }
 
+  /** Makes `path` lead to `target`, which need not exist. */
   symlink(target: string, path: string, options: Abortable = {}): Promise<void> {
     const handle = this.handle;
     return run({
@@ -198,6 +202,7 @@ export class Fs {
     });
   }
 
+  /** Permission bits, 0o755. */
   chmod(path: string, mode: number, options: Abortable = {}): Promise<void> {
     const handle = this.handle;
     return run({
@@ -208,6 +213,7 @@ export class Fs {
     });
   }
 
+  /** Whether stat() finds something: a symlink to nothing does not exist. */
   async exists(path: string, options: Abortable = {}): Promise<boolean> {
     try {
       await this.stat(path, options);

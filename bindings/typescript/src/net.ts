@@ -55,6 +55,7 @@ export class Net {
     });
   }
 
+  /** The exposed ports. */
   list(options: Abortable = {}): Promise<ExposedPort[]> {
     const handle = this.handle;
     return run({ begin: () => c.net.list(handle.get()), take: takePorts, handle, options });

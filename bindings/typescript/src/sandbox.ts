@@ -79,6 +79,7 @@ export class Sandbox implements AsyncDisposable {
     });
   }
 
+  /** What it uses now. */
   stats(options: Abortable = {}): Promise<SandboxStats> {
     const handle = this.handle;
     return run({ begin: () => c.sandbox.stats(handle.get()), take: takeStats, handle, options });
@@ -90,6 +91,7 @@ export class Sandbox implements AsyncDisposable {
     return run({ begin: () => c.sandbox.pause(handle.get()), take: takeNothing, handle, options });
   }
 
+  /** Lets them go on. Not paused is fine. */
   resume(options: Abortable = {}): Promise<void> {
     const handle = this.handle;
     return run({ begin: () => c.sandbox.resume(handle.get()), take: takeNothing, handle, options });
