@@ -57,6 +57,13 @@ Error LocalBox::gone() const {
   return Error(ErrorCode::failed_precondition, id_ + " is closed");
 }
 
+template <class T>
+Result<T> LocalBox::answer(Result<T> outcome) const {
+  if (outcome || phase() == Phase::live) return outcome;
+  outcome.error().ignore("that the sandbox has ended says more");
+  return gone();
+}
+
 Result<void> LocalBox::usable() const {
   if (phase() != Phase::live) return gone();
   if (paused_.load(std::memory_order_acquire)) return Error(ErrorCode::failed_precondition, id_ + " is paused");
@@ -66,7 +73,7 @@ Result<void> LocalBox::usable() const {
 Result<SandboxStats> LocalBox::stats() {
   const auto alive = instance();
   if (!alive || phase() != Phase::live) return gone();
-  return alive->stats();
+  return answer(alive->stats());
 }
 
 Result<void> LocalBox::pause() {
@@ -74,7 +81,7 @@ Result<void> LocalBox::pause() {
   const auto alive = instance();
   if (!alive || phase() != Phase::live) return gone();
   if (paused_.load()) return {};
-  SANDBOX_CHECK(alive->pause());
+  SANDBOX_CHECK(answer(alive->pause()));
   paused_.store(true);
   return {};
 }
@@ -84,7 +91,7 @@ Result<void> LocalBox::resume() {
   const auto alive = instance();
   if (!alive || phase() != Phase::live) return gone();
   if (!paused_.load()) return {};
-  SANDBOX_CHECK(alive->resume());
+  SANDBOX_CHECK(answer(alive->resume()));
   if (ungreeted_) {
     if (auto greeted = runtime_->greet(*alive, *link_, core::SteadyClock::now() + kGreetDeadline); !greeted) {
       alive->pause().ignore("the failed greeting is the report");
@@ -101,10 +108,10 @@ Result<TemplateInfo> LocalBox::save_template(std::string label) {
   const auto alive = instance();
   if (!alive || phase() != Phase::live) return gone();
   const bool was_paused = paused_.load();
-  if (!was_paused) SANDBOX_CHECK(alive->pause_briefly());
+  if (!was_paused) SANDBOX_CHECK(answer(alive->pause_briefly()));
   SANDBOX_SYNC_POINT("template.paused");
   auto saved = [&]() -> Result<TemplateInfo> {
-    SANDBOX_TRY(backend::Instance::Writable writable, alive->writable());
+    SANDBOX_TRY(backend::Instance::Writable writable, answer(alive->writable()));
     image::ImageStore::TemplateDraft draft;
     draft.label = std::move(label);
     draft.image = spec().image();
@@ -116,7 +123,7 @@ Result<TemplateInfo> LocalBox::save_template(std::string label) {
   }();
   SANDBOX_SYNC_POINT("template.before_resume");
   if (!was_paused) {
-    if (auto resumed = alive->resume(); !resumed) {
+    if (auto resumed = answer(alive->resume()); !resumed) {
       if (saved) return std::move(resumed).error().with_context("the template " + saved->id + " was saved, but going on");
       resumed.ignore("the failed save is the better report");
     }
@@ -132,7 +139,7 @@ Result<core::UniqueFd> LocalBox::dial(std::uint16_t port, core::TimePoint deadli
   for (core::Duration pause = kFirstPoll;; pause = std::min<core::Duration>(pause * 2, kLastPoll)) {
     const auto alive = instance();
     if (!alive || phase() != Phase::live) return gone();
-    auto socket = alive->connect(port, deadline);
+    auto socket = answer(alive->connect(port, deadline));
     if (!socket && socket.error().code() == ErrorCode::deadline_exceeded && refused) {
       socket.ignore("there was no time to ask again; the last answer stands");
       return std::move(*refused);
@@ -158,7 +165,7 @@ Result<bool> LocalBox::listening(std::uint16_t port) {
   SANDBOX_CHECK(usable());
   const auto alive = instance();
   if (!alive) return gone();
-  return alive->listening(port);
+  return answer(alive->listening(port));
 }
 
 Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port, std::chrono::milliseconds timeout,
@@ -178,7 +185,7 @@ Result<ExposedPort> LocalBox::expose(std::uint16_t port, std::uint16_t host_port
       if (stop.stop_requested()) return stopped();
       const auto alive = instance();
       if (!alive || phase() != Phase::live) return gone();
-      SANDBOX_TRY(const bool listening, alive->listening(port));
+      SANDBOX_TRY(const bool listening, answer(alive->listening(port)));
       if (listening) break;
       if (core::SteadyClock::now() + pause >= deadline)
         return Error(ErrorCode::deadline_exceeded, "nobody listens on port " + std::to_string(port) + " in " + id_);

@@ -93,6 +93,9 @@ class LocalBox final : public driver::Box, public std::enable_shared_from_this<L
  private:
   std::shared_ptr<backend::Instance> instance() const;
   Error gone() const;
+  /// What the backend answered; gone() if the sandbox ended or was closed meanwhile and the backend no longer knows it.
+  template <class T>
+  Result<T> answer(Result<T> outcome) const;
   Result<void> free_everything(const Error& why, bool destroy = true);
   Result<core::UniqueFd> dial(std::uint16_t port, core::TimePoint deadline);
 

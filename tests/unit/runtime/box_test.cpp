@@ -282,5 +282,21 @@ TEST_F(LocalBoxTest, SavesATemplateAndCreatesFromIt) {
   EXPECT_EQ(gone.error().code(), ErrorCode::not_found);
 }
 
+TEST_F(LocalBoxTest, OneThatEndsMeanwhileHasEndedAndIsNotUnknown) {
+  open(options());
+  script_->writable = directory_ + "/writable";
+  std::filesystem::create_directories(script_->writable + "/root");
+  std::filesystem::create_directories(script_->writable + "/tmp");
+  script_->ends_when_resumed = true;
+  const auto paused = create(), saved = create();
+  ASSERT_TRUE(paused->pause());
+  const auto resumed = paused->resume();
+  ASSERT_FALSE(resumed);
+  EXPECT_EQ(resumed.error().code(), ErrorCode::unavailable) << resumed.error().to_string();
+  const auto kept = saved->save_template("first");
+  ASSERT_FALSE(kept);
+  EXPECT_EQ(kept.error().code(), ErrorCode::unavailable) << kept.error().to_string();
+}
+
 }  // namespace
 }  // namespace sandbox::runtime

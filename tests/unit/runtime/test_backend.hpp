@@ -17,6 +17,7 @@
 
 #include "backend/backend.hpp"
 #include "backends/fake/agent_thread.hpp"
+#include "support/eventually.hpp"
 
 namespace sandbox::runtime::testing {
 
@@ -35,6 +36,7 @@ struct Script {
   std::atomic<std::uint16_t> listening{0};     ///< the port "inside" …
   std::atomic<int> refusals{-1};               ///< connections refused before an answer comes too late; -1: none ever does
   std::atomic<std::uint16_t> served_by{0};     ///< … and the one on this host that stands in for it
+  std::atomic<bool> ends_when_resumed{false};  ///< and is taken away before the answer comes
   std::atomic<int> fail_commits{0};       ///< commits that fail with `failure`
   std::atomic<bool> closed{false};
   std::string writable;                   ///< directory to save as template
@@ -95,7 +97,15 @@ class Script::Instance final : public backend::Instance {
   }
   Result<SandboxStats> stats() override { return SandboxStats(); }
   Result<void> pause() override { return {}; }
-  Result<void> resume() override { return {}; }
+  Result<void> resume() override {
+    if (!script_->ends_when_resumed) return {};
+    end();
+    sandbox::testing::eventually([&] {  // who sees the end takes it away
+      std::lock_guard lock(script_->mutex);
+      return !script_->instances.contains(this);
+    });
+    return Error(ErrorCode::not_found, "no such sandbox");
+  }
   Result<core::UniqueFd> connect(std::uint16_t port, core::TimePoint) override {
     if (script_->refusals == 0) return Error(ErrorCode::deadline_exceeded, "no answer in time");
     if (script_->refusals > 0) --script_->refusals;
