@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <functional>
 #include <optional>
 
 #include "core/sync_point.hpp"
@@ -55,59 +57,79 @@ Result<std::set<std::string>> ImageStore::Impl::kept() const {
   return kept;
 }
 
+/// Layers that nothing has used for that long, at most `most`. `take` is called with the name of each while its lock keeps
+/// everybody from beginning to use it, and says whether to count it. The store's lock is held: no template comes or goes meanwhile.
+Result<std::vector<PrunedLayer>> ImageStore::Impl::unused(std::chrono::seconds unused_for, std::size_t most,
+                                                          const std::function<bool(const std::string&)>& take) const {
+  std::vector<PrunedLayer> found;
+  SANDBOX_TRY(const std::set<std::string> needed, kept());
+  SANDBOX_TRY(const std::vector<std::string> names, os::beneath::list(layers.get(), "."));
+  const auto now = options.now();
+  for (const std::string& name : names) {
+    if (found.size() >= most) break;
+    if (!is_digest(name) || needed.contains(name) || needed.contains(name.substr(0, 16))) continue;
+    const UniqueFd layer(::openat(layers.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+    if (!layer || ::flock(layer.get(), LOCK_EX | LOCK_NB) != 0) continue;  // gone, or in use
+    struct stat status {};
+    const bool known = ::fstat(layer.get(), &status) == 0;
+    const std::chrono::system_clock::time_point used(std::chrono::duration_cast<std::chrono::system_clock::duration>(
+        std::chrono::seconds(status.st_ctim.tv_sec) + std::chrono::nanoseconds(status.st_ctim.tv_nsec)));
+    // Compared in seconds, of which any number fits.
+    const bool old = known && std::chrono::floor<std::chrono::seconds>(now - used) >= unused_for;
+    const bool taken = old && take(name);
+    ::flock(layer.get(), LOCK_UN);  // as for StoreLock
+    if (taken) found.push_back({name, ByteCount(0), used});
+  }
+  return found;
+}
+
+/// What could be collected. Nothing is written.
+Result<std::vector<PrunedLayer>> ImageStore::Impl::look_for_unused(std::chrono::seconds unused_for, std::size_t most) const {
+  SANDBOX_TRY(const StoreLock lock, StoreLock::take(root.get()));
+  return unused(unused_for, most, [](const std::string&) { return true; });
+}
+
+/// Moves it into the directory `place`. `failure` is the first layer's that cannot be moved; it is in nobody else's way.
+Result<std::vector<PrunedLayer>> ImageStore::Impl::take_unused(std::chrono::seconds unused_for, std::size_t most, int place,
+                                                               std::optional<Error>& failure) const {
+  const auto move_away = [&](const std::string& name) {
+    // Whoever waits for the lock finds the name gone, and unpacks again.
+    if (::renameat(layers.get(), name.c_str(), place, name.c_str()) == 0) return true;
+    if (!failure) failure = Error::from_errno(errno, "image.collect", name);
+    return false;
+  };
+  SANDBOX_TRY(const StoreLock lock, StoreLock::take(root.get()));
+  SANDBOX_TRY(std::vector<PrunedLayer> taken, unused(unused_for, most, move_away));
+  // Before anything in it goes: a layer that comes back with a lost rename must be whole.
+  if (!taken.empty() && ::fsync(layers.get()) != 0) {
+    if (failure) failure->ignore("this one is worse");
+    return Error::from_errno(errno, "image.sync");
+  }
+  return taken;
+}
+
 Result<std::vector<PrunedLayer>> ImageStore::collect(const CollectOptions& options) {
-  std::vector<PrunedLayer> unused;
+  const auto measured = [&](std::vector<PrunedLayer> unused, int where) {
+    for (PrunedLayer& layer : unused) {
+      if (!options.measure) break;
+      const UniqueFd tree(::openat(where, layer.digest.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+      if (tree) layer.size = ByteCount(usage_of(tree.get()));
+    }
+    return unused;
+  };
+  // First a look. Mostly there is nothing to do, and then nothing is written either.
+  const std::size_t enough = options.dry_run ? options.most : std::min<std::size_t>(options.most, 1);
+  SANDBOX_TRY(std::vector<PrunedLayer> found, impl_->look_for_unused(options.unused_for, enough));
+  if (options.dry_run) return measured(std::move(found), impl_->layers.get());
+  if (found.empty()) return found;
+  // Then the taking. What is taken is removed with `place`.
   std::optional<Error> failure;
-  std::optional<Work> place;
-  if (!options.dry_run) {
-    // Mostly there is nothing to do, and then nothing is written either.
-    CollectOptions look = options;
-    look.dry_run = true;
-    look.measure = false;
-    look.most = std::min<std::size_t>(options.most, 1);
-    SANDBOX_TRY(const std::vector<PrunedLayer> some, collect(look));
-    if (some.empty()) return unused;
-    SANDBOX_TRY(Work made, Work::make(impl_->root.get(), impl_->work.get()));
-    place.emplace(std::move(made));
-  }
-  {
-    SANDBOX_TRY(const StoreLock lock, StoreLock::take(impl_->root.get()));  // no template comes or goes meanwhile
-    SANDBOX_TRY(const std::set<std::string> kept, impl_->kept());
-    SANDBOX_TRY(const std::vector<std::string> names, os::beneath::list(impl_->layers.get(), "."));
-    const auto now = impl_->options.now();
-    for (const std::string& name : names) {
-      if (unused.size() >= options.most) break;
-      if (!is_digest(name) || kept.contains(name) || kept.contains(name.substr(0, 16))) continue;
-      const UniqueFd layer(::openat(impl_->layers.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-      if (!layer || ::flock(layer.get(), LOCK_EX | LOCK_NB) != 0) continue;  // gone, or in use
-      struct stat status {};
-      const bool known = ::fstat(layer.get(), &status) == 0;
-      const std::chrono::system_clock::time_point used(std::chrono::duration_cast<std::chrono::system_clock::duration>(
-          std::chrono::seconds(status.st_ctim.tv_sec) + std::chrono::nanoseconds(status.st_ctim.tv_nsec)));
-      // Compared in seconds, of which any number fits.
-      const bool old = known && std::chrono::floor<std::chrono::seconds>(now - used) >= options.unused_for;
-      // Whoever waits for the lock finds the name gone, and unpacks again.
-      const bool taken = old && (options.dry_run || ::renameat(impl_->layers.get(), name.c_str(), place->fd(), name.c_str()) == 0);
-      const int why = errno;
-      ::flock(layer.get(), LOCK_UN);  // as for StoreLock
-      if (taken) unused.push_back({name, ByteCount(0), used});
-      if (old && !taken && !failure) failure = Error::from_errno(why, "image.collect", name);  // in nobody else's way
-    }
-    // Before anything in it goes: a layer that comes back with a lost rename must be whole.
-    if (!options.dry_run && !unused.empty() && ::fsync(impl_->layers.get()) != 0) {
-      if (failure) failure->ignore("this one is worse");
-      return Error::from_errno(errno, "image.sync");
-    }
-  }
-  if (!options.dry_run) SANDBOX_SYNC_POINT("image.layers_taken");
-  for (PrunedLayer& layer : unused) {
-    if (!options.measure) break;
-    const int from = options.dry_run ? impl_->layers.get() : place->fd();
-    const UniqueFd tree(::openat(from, layer.digest.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-    if (tree) layer.size = ByteCount(usage_of(tree.get()));
-  }
+  SANDBOX_TRY(const Work place, Work::make(impl_->root.get(), impl_->work.get()));
+  SANDBOX_TRY(std::vector<PrunedLayer> taken, impl_->take_unused(options.unused_for, options.most, place.fd(), failure));
+  SANDBOX_SYNC_POINT("image.layers_taken");
+  taken = measured(std::move(taken), place.fd());
   if (failure) return *std::move(failure);
-  return unused;
+  return taken;
 }
 
 bool ImageStore::has_layers() const noexcept {

@@ -135,6 +135,11 @@ struct ImageStore::Impl {
   Result<KnownTemplate> read_record(const std::string& id) const;
   std::string base_of(const ImageStore& store, const Image& image);
   Result<std::set<std::string>> kept() const;
+  Result<std::vector<PrunedLayer>> unused(std::chrono::seconds unused_for, std::size_t most,
+                                          const std::function<bool(const std::string&)>& take) const;
+  Result<std::vector<PrunedLayer>> look_for_unused(std::chrono::seconds unused_for, std::size_t most) const;
+  Result<std::vector<PrunedLayer>> take_unused(std::chrono::seconds unused_for, std::size_t most, int place,
+                                               std::optional<Error>& failure) const;
   Result<void> unpack_template(const TemplateInfo& info, int tree);
 };
 
