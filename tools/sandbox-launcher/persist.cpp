@@ -5,30 +5,23 @@
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 
-#include "os/fd_passing.hpp"
 #include "core/sync_point.hpp"
+#include "os/fd_passing.hpp"
 #include "server.hpp"
+#include "server_impl.hpp"
 
 namespace sandbox::launcher {
 namespace {
 
 using core::UniqueFd;
 
-constexpr std::uint64_t kControlKey = 0, kRendezvousKey = 7;
 /// Encoded sandboxes in one answer to list, so that it stays below launch::kMaxMessage with the largest record added.
 constexpr std::size_t kListBytes = 48 << 10;
-
-std::uint64_t now_ns() {
-  timespec now;
-  ::clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1000000000u + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 bool same_user(int socket) {
   ucred peer{};
@@ -176,8 +169,7 @@ bool Server::lose_control() {
   for (Sandbox* sandbox : uncommitted) doom(*sandbox);
   recipes_.clear();
   std::erase_if(trees_, [](const auto& entry) { return entry.second.expired(); });
-  spare_networks_.clear();
-  spare_cgroups_.clear();
+  spares_.clear();
   SANDBOX_SYNC_POINT("launcher.uncommitted_doomed");
   orphan_deadline_ns_ = now_ns() + std::uint64_t{persist_.orphan_ms} * 1000000;
   return std::any_of(sandboxes_.begin(), sandboxes_.end(), [](const auto& entry) { return entry.second->committed && !entry.second->doomed; });

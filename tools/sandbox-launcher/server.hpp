@@ -1,6 +1,5 @@
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <optional>
@@ -10,13 +9,14 @@
 #include <sandbox/result.hpp>
 
 #include "base.hpp"
-#include "child.hpp"
+#include "child_slots.hpp"
 #include "core/unique_fd.hpp"
 #include "id_ranges.hpp"
 #include "launch/plan.hpp"
 #include "network.hpp"
 #include "os/cgroup.hpp"
 #include "recipe.hpp"
+#include "spares.hpp"
 
 /// The launcher's loop: requests in, sandboxes made, watched and taken away. Single-threaded.
 namespace sandbox::launcher {
@@ -33,13 +33,7 @@ class Server {
   int run();
 
  private:
-  /// Memory lent to a child until it has executed the agent or ended.
-  struct Slot {
-    ChildState state;
-    void* stack = nullptr;
-    std::vector<core::UniqueFd> fds;   ///< the child's; closed here once it has a table of its own
-    std::shared_ptr<Recipe> recipe;    ///< keeps what the plan points to
-  };
+  using Slot = ChildSlots::Slot;
   struct Sandbox {
     std::uint64_t id = 0;
     int pid = -1;
@@ -54,7 +48,6 @@ class Server {
     std::uint32_t first_id = 0;
     bool has_ids = false;
     Slot* slot = nullptr;
-    std::uint64_t slot_generation = 0;
     bool ended = false, frozen = false, doomed = false;
     bool frozen_briefly = false;       ///< goes on when the control connection ends
     launch::Outcome outcome;           ///< valid when ended
@@ -70,49 +63,55 @@ class Server {
   struct Permitted;
   static const Permitted kPermitted[];
 
-  Result<void> hold_layers(Sandbox& sandbox, const std::vector<std::string>& paths);
+  // -- server.cpp: the loop, and what is asked of the launcher itself
+  bool watch(int fd, std::uint64_t key, std::uint32_t events);
+  int timeout_ms() const;
   bool handle_packet();
-  bool lose_control();
-  void on_rendezvous();
-  void refuse_caller(int caller, const Error& why);
+  /// False: it could not be sent, and the peer was told that instead.
+  bool reply(std::uint64_t number, std::string body, std::span<const int> fds = {});
+  void reply_error(std::uint64_t number, const Error& error);
+  Result<Sandbox*> find(std::uint64_t id);
+  Result<void> configure(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> prepare(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> drop(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> ping(const launch::Request&, std::vector<core::UniqueFd>&);
+
+  // -- creating.cpp
+  Result<void> create(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> start(Sandbox& sandbox, const std::shared_ptr<Recipe>& recipe, launch::Created& created, core::UniqueFd& stream);
+  Result<void> hand_over(Sandbox& sandbox, Slot& slot, const Recipe& recipe);
+  Result<core::UniqueFd> clone_tree(const std::string& path, int user_namespace);
+  void tidy_slots();
+
+  // -- living.cpp
+  Result<void> stats(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> freeze(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> thaw(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> writable(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> listening(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> connect(const launch::Request&, std::vector<core::UniqueFd>&);
+  void on_connection(std::uint64_t key);
+  void settle_connection(std::uint64_t key, Result<InsideConnection::State> state);
+
+  // -- ending.cpp
+  Result<void> destroy(const launch::Request&, std::vector<core::UniqueFd>&);
+  Result<void> outcome(const launch::Request&, std::vector<core::UniqueFd>&);
   void doom(Sandbox& sandbox);
+  void on_exit(Sandbox& sandbox);
+  bool clean(Sandbox& sandbox);
+  void finish(std::uint64_t id);
+  void shut_down();
+
+  // -- persist.cpp
   Result<void> persist(const launch::Request&, std::vector<core::UniqueFd>&);
   Result<void> commit(const launch::Request&, std::vector<core::UniqueFd>&);
   Result<void> list(const launch::Request&, std::vector<core::UniqueFd>&);
   Result<void> adopt(const launch::Request&, std::vector<core::UniqueFd>&);
   Result<void> forget(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> configure(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> prepare(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> drop(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> create(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> destroy(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> outcome(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> stats(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> freeze(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> thaw(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> connect(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> listening(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> writable(const launch::Request&, std::vector<core::UniqueFd>&);
-  Result<void> ping(const launch::Request&, std::vector<core::UniqueFd>&);
-
-  Result<void> start(Sandbox& sandbox, const std::shared_ptr<Recipe>& recipe, launch::Created& created, core::UniqueFd& stream);
-  Result<void> hand_over(Sandbox& sandbox, Slot& slot, const Recipe& recipe);
-  Result<core::UniqueFd> clone_tree(const std::string& path, int user_namespace);
-  Result<Sandbox*> find(std::uint64_t id);
-  void on_exit(Sandbox& sandbox);
-  bool clean(Sandbox& sandbox);
-  void finish(std::uint64_t id);
-  void on_connection(std::uint64_t key);
-  void settle_connection(std::uint64_t key, Result<InsideConnection::State> state);
-  Slot* acquire_slot();
-  void tidy_slots();
-  bool refill();
-  int timeout_ms() const;
-  /// False: it could not be sent, and the peer was told that instead.
-  bool reply(std::uint64_t number, std::string body, std::span<const int> fds = {});
-  void reply_error(std::uint64_t number, const Error& error);
-  bool watch(int fd, std::uint64_t key, std::uint32_t events);
-  void shut_down();
+  Result<void> hold_layers(Sandbox& sandbox, const std::vector<std::string>& paths);
+  bool lose_control();
+  void on_rendezvous();
+  void refuse_caller(int caller, const Error& why);
 
   int control_;                               ///< -1: nobody is there
   core::UniqueFd later_control_;              ///< control_, when it was accepted
@@ -136,10 +135,8 @@ class Server {
   std::unordered_map<std::uint64_t, std::unique_ptr<Sandbox>> sandboxes_;
   std::unordered_map<std::uint64_t, Connection> connections_;
   std::vector<std::uint64_t> busy_;           ///< ended, but their cgroups could not be removed yet
-  std::deque<core::UniqueFd> spare_networks_;
-  std::deque<os::CgroupSet> spare_cgroups_;
-  std::vector<std::unique_ptr<Slot>> slots_;
-  std::vector<Slot*> free_slots_, used_slots_;
+  Spares spares_;
+  ChildSlots slots_;
   std::uint64_t next_id_ = 0, next_connection_ = 0;
   std::uint64_t last_request_ns_ = 0;
   std::uint64_t sweep_until_ns_ = 0;          ///< 0: no cgroup of a dead launcher is left
