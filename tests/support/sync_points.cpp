@@ -4,7 +4,6 @@
 
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <stdexcept>
 #include <string_view>
 
@@ -15,8 +14,11 @@ namespace {
 class Image {
  public:
   explicit Image(const std::string& path) : path_(path) {
-    std::ifstream in(path, std::ios::binary);
-    bytes_.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+    std::ifstream in(path, std::ios::binary | std::ios::ate);
+    if (!in) throw std::runtime_error(path + " cannot be read");
+    bytes_.resize(static_cast<std::size_t>(in.tellg()));
+    in.seekg(0);
+    in.read(bytes_.data(), static_cast<std::streamsize>(bytes_.size()));
   }
   template <class T>
   T at(std::uint64_t offset) const {

@@ -85,11 +85,10 @@ class Run {
   explicit Run(const KillCase& what) : what_(what), before_(Ledger::take()) {}
 
   KillOutcome go() {
-    if (what_.mode == "adopt") prelude();
     if (serves()) {
       kill_in_daemon();
     } else {
-      if (problems_.empty()) kill_at_point();
+      kill_at_point();
       if (killed_) aftermath();
     }
     settle("afterwards");
@@ -146,12 +145,22 @@ class Run {
     return false;
   }
 
-  /// A persistent embedder that dies with a sandbox to be taken over.
-  void prelude() {
-    const pid_t earlier = start({story_program(), "persistent", state_.path() + "/s"}, output("earlier"));
-    if (!wait_done(earlier, output("earlier"))) problem("no sandbox to take over: " + contents(output("earlier")));
-    ::kill(earlier, SIGKILL);
-    wait_for(earlier);
+  /// A persistent embedder that dies with a sandbox to be taken over. Its launcher and agents are traced from then on.
+  void prelude(Tracer& tracer) {
+    const pid_t earlier = tracer.start({story_program(), "persistent", state_.path() + "/s"}, output("earlier"));
+    bool told = false, ended = false;
+    for (const auto end = Tracer::Clock::now() + kStory; !ended && Tracer::Clock::now() < end;) {
+      const auto stop = tracer.next(std::min(end, Tracer::Clock::now() + kLook));
+      if (stop) {
+        ended = stop->why == Tracer::Why::ended && stop->process == earlier;
+        tracer.resume(*stop);
+      } else if (!told && contents(output("earlier")).ends_with("done\n")) {
+        told = true;
+        ::kill(earlier, SIGKILL);
+      }
+    }
+    if (!told) problem("no sandbox to take over: " + contents(output("earlier")));
+    else if (!ended) problem("who is to be followed does not end");
   }
 
   std::string output(const std::string& name) const { return state_.path() + "/" + name + ".out"; }
@@ -247,6 +256,8 @@ class Run {
   void kill_at_point() {
     Tracer tracer({base_name(story_program()), "sandbox-launcher", "sandbox-agent"});
     tracer.break_at(base_name(what_.program), what_.addresses);
+    if (what_.mode == "adopt") prelude(tracer);
+    if (!problems_.empty()) return;
     const pid_t main = tracer.start(story(), output("story"));
     const auto end = Tracer::Clock::now() + kStory;
     bool over = false;

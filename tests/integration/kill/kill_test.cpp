@@ -1,8 +1,9 @@
 // kill -9 of everybody involved, at every sync point: afterwards nothing is left on the host, nobody was lied to, and the
 // next runtime or daemon works. The points come from the programs' own notes, so a new one is covered by being there.
 //
-// The whole matrix takes some minutes: SANDBOX_KILL_MATRIX=full, or ctest -C full -R integration.kill.full. Without it each
-// scenario takes another part, every eleventh kill. SANDBOX_KILL_POINT=call.opened looks at one point only, with everybody.
+// The whole matrix: SANDBOX_KILL_MATRIX=full, or ctest -C full -R integration.kill.full; SANDBOX_KILL_MATRIX=3/8 takes the third
+// of eight parts of the points. Without it each scenario takes another part, every eleventh kill. SANDBOX_KILL_POINT=call.opened
+// looks at one point only, with everybody.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -25,6 +26,7 @@
 #include "support/eventually.hpp"
 #include "support/ledger.hpp"
 #include "support/live_runtime.hpp"
+#include "support/share.hpp"
 #include "support/sync_points.hpp"
 #include "support/tracer.hpp"
 
@@ -42,28 +44,34 @@ std::string setting(const char* name) {
 class Kill : public ::testing::Test {
  public:
   static void SetUpTestSuite() { ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0); }
+  static void TearDownTestSuite() {
+    if (scenarios_ < 4 || setting("SANDBOX_KILL_MATRIX") != "full" || !setting("SANDBOX_KILL_POINT").empty()) return;
+    for (const auto& [point, reached] : points_) EXPECT_TRUE(reached) << "no story comes to " << point;
+  }
   void SetUp() override {
     if (const std::string why = Tracer::unavailable(); !why.empty()) GTEST_SKIP() << why;
   }
 
-  /// Runs the story of `mode` with the points of `programs` and every victim; `part` chooses which, unless all are wanted.
-  void matrix(const std::string& mode, const std::vector<std::string>& programs, int part) {
-    constexpr int kParts = 11;
+  /// Runs the story of `mode` with the points of `programs` and every victim. Unless more is asked for, `sample` of the cases.
+  void matrix(const std::string& mode, const std::vector<std::string>& programs, Share sample) {
     const std::string only = setting("SANDBOX_KILL_POINT");
-    const bool all = !only.empty() || setting("SANDBOX_KILL_MATRIX") == "full";
-    int number = 0;
+    const auto share = read_share(setting("SANDBOX_KILL_MATRIX"));
+    const bool all = !only.empty() || share;
+    std::size_t points_seen = 0, cases_seen = 0;
     std::map<std::string, int> outcomes;
     for (const std::string& program : programs) {
       const auto points = sync_points(program);
       EXPECT_FALSE(points.empty()) << program;
       for (const auto& [point, addresses] : points) {
         if (!only.empty() && point != only) continue;
+        if (share && !share->has(points_seen++)) continue;
         for (const Victim victim : {Victim::main, Victim::launcher, Victim::agent}) {
-          if (!all && ++number % kParts != part) continue;
+          if (!all && !sample.has(cases_seen++)) continue;
           const auto start = std::chrono::steady_clock::now();
           const KillOutcome outcome = run({mode, program, point, addresses, victim});
           const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - start);
           ++outcomes[outcome.what];
+          points_[point] |= outcome.what != "not reached";
           const std::string what = mode + ' ' + point + " x " + name(victim);
           std::cout << what << ": " << outcome.what << " (" << took.count() << " ms)" << std::endl;
           EXPECT_TRUE(outcome.problems.empty()) << what << ":\n" << outcome.problems;
@@ -73,13 +81,18 @@ class Kill : public ::testing::Test {
     }
     for (const auto& [what, count] : outcomes) std::cout << mode << ": " << count << " x " << what << '\n';
     EXPECT_GT(outcomes["killed"], 0) << "nothing was killed";
+    ++scenarios_;
   }
+
+ private:
+  static inline std::map<std::string, bool> points_;  ///< whether any story came to it
+  static inline int scenarios_ = 0;                   ///< that went through all of theirs
 };
 
-TEST_F(Kill, AnEmbeddersSandboxes) { matrix("embedded", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, 1); }
-TEST_F(Kill, APersistentEmbeddersSandboxes) { matrix("persistent", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, 2); }
-TEST_F(Kill, WhoeverTakesOver) { matrix("adopt", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, 3); }
-TEST_F(Kill, ADaemonsSandboxes) { matrix("daemon", {helper("sandboxd"), helper("sandbox-launcher"), helper("sandbox-agent")}, 4); }
+TEST_F(Kill, AnEmbeddersSandboxes) { matrix("embedded", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, {1, 11}); }
+TEST_F(Kill, APersistentEmbeddersSandboxes) { matrix("persistent", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, {2, 11}); }
+TEST_F(Kill, WhoeverTakesOver) { matrix("adopt", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, {3, 11}); }
+TEST_F(Kill, ADaemonsSandboxes) { matrix("daemon", {helper("sandboxd"), helper("sandbox-launcher"), helper("sandbox-agent")}, {4, 11}); }
 
 // Killed when its last word, that a sandbox is to outlive it, is said but not heard: what the sandbox stands on is held by
 // then, so that nobody removes it meanwhile.

@@ -101,19 +101,31 @@ Result<void> tell(Place& place, const std::string& token, std::optional<Sandbox>
   SANDBOX_TRY(const auto saved, first.save_template("story"));
   step = "create";
   SANDBOX_TRY(Sandbox second, make(place, SandboxSpec().image(sandbox::Image::from_template(saved.id)), true));
-  step = "read";
-  SANDBOX_TRY(const auto text, second.fs().read_text("/root/token"));
-  if (text != token) lie(second.id() + ": the template has \"" + text + "\"");
-  step = "close";
-  SANDBOX_CHECK(close(second));
+  const auto use = [&]() -> Result<void> {
+    step = "read";
+    SANDBOX_TRY(const auto text, second.fs().read_text("/root/token"));
+    if (text != token) lie(second.id() + ": the template has \"" + text + "\"");
+    step = "close";
+    return close(second);
+  };
+  if (auto used = use(); !used) {
+    say("closing " + second.id());  // it goes away with its handle
+    return used;
+  }
   step = "remove";
   SANDBOX_CHECK(place.remove_template(saved.id));
+  if constexpr (requires { place.prune(sandbox::PruneOptions()); }) {
+    step = "prune";
+    sandbox::PruneOptions everything;
+    everything.unused_for = 0s;
+    SANDBOX_CHECK(place.prune(everything));
+  }
   return {};
 }
 
-/// Rounds until one goes through.
+/// Rounds until one goes through. After one that does not, `await` is called, which returns once there is hope again.
 template <class Place>
-bool rounds(Place& place, std::optional<Sandbox>& kept) {
+bool rounds(Place& place, std::optional<Sandbox>& kept, const std::function<void()>& await = [] {}) {
   for (int round = 0; round < kRounds; ++round) {
     const char* step = "";
     const auto told = tell(place, "token " + std::to_string(round), kept, step);
@@ -122,19 +134,20 @@ bool rounds(Place& place, std::optional<Sandbox>& kept) {
     if (kept)
       if (const auto closed = close(*kept); !closed) failed("close", closed.error());
     kept.reset();
+    await();
     std::this_thread::sleep_for(std::chrono::milliseconds(round * 20));  // whatever was killed is being replaced
   }
   return false;
 }
 
-/// What the writers of those files had been told to exist: created and not on its way out.
+/// What the writers of those files had been told to exist: created, not on its way out and not told to be lost.
 std::set<std::string> promised(const std::vector<std::string>& files) {
   std::set<std::string> ids;
   for (const auto& file : files) {
     std::ifstream in(file);
     for (std::string word, id; in >> word;) {
       if (word == "created" && in >> id) ids.insert(id);
-      if (word == "closing" && in >> id) ids.erase(id);
+      if ((word == "closing" || word == "lost") && in >> id) ids.erase(id);
       std::getline(in, word);
     }
   }
@@ -154,6 +167,7 @@ Result<sandbox::Runtime> open(const sandbox::RuntimeOptions& wanted) {
 int embedded(const std::string& state, bool persistent) {
   auto runtime = open(options(state).persistent(persistent));
   if (!runtime) return failed("open", runtime.error()), 3;
+  if (const auto warm = runtime->wait_warm(kPatience); !warm) failed("warm", warm.error());
   std::optional<Sandbox> kept;
   if (!rounds(*runtime, kept)) return 4;
   if (persistent) {
@@ -205,7 +219,8 @@ int from_template(const std::string& state, const std::string& id) {
   return 0;
 }
 
-int daemon(const std::string& url) {
+/// A client of the daemon there, as soon as there is one: how long a start takes is the machine's to say.
+Result<sandbox::Client> reach(const std::string& url) {
   const auto give_up = std::chrono::steady_clock::now() + kPatience;
   auto client = sandbox::Client::connect(url, sandbox::ClientOptions().reconnect(10s).timeout(kPatience));
   while (!client && std::chrono::steady_clock::now() < give_up) {
@@ -213,9 +228,18 @@ int daemon(const std::string& url) {
     std::this_thread::sleep_for(5ms);
     client = sandbox::Client::connect(url, sandbox::ClientOptions().reconnect(10s).timeout(kPatience));
   }
+  return client;
+}
+
+int daemon(const std::string& url) {
+  auto client = reach(url);
   if (!client) return failed("connect", client.error()), 3;
   std::optional<Sandbox> kept;
-  if (!rounds(*client, kept)) return 4;
+  // Another one may be starting. The client we have finds it by itself.
+  const auto await = [&] {
+    if (const auto there = reach(url); !there) failed("connect", there.error());
+  };
+  if (!rounds(*client, kept, await)) return 4;
   // Still there, and ours: the daemon may be another one by now.
   if (const auto looked = look(*kept); !looked) failed("look", looked.error());
   if (const auto closed = close(*kept); !closed) failed("close", closed.error());
