@@ -112,7 +112,7 @@ Result<void> RuntimeState::adopt_all(backend::Backend& maker) {
     if (candidate.paused) box->adopt_paused();
     boxes_.emplace(token, box);
     ++profile->alive;
-    admission_.force_place();
+    entrance_.force_place();
     hand_over(box);
     lock.unlock();
     if (auto watched = monitor_->add(candidate.instance->exit_fd(), token); !watched) return std::move(watched).error();

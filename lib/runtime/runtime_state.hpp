@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -19,8 +18,8 @@
 #include "aio/reactor.hpp"
 #include "backend/backend.hpp"
 #include "image/store.hpp"
-#include "pool/admission.hpp"
 #include "pool/policy.hpp"
+#include "runtime/entrance.hpp"
 #include "runtime/exit_monitor.hpp"
 #include "runtime/local_box.hpp"
 #include "runtime/refill_threads.hpp"
@@ -118,46 +117,43 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
  private:
   using BoxPtr = std::shared_ptr<runtime::LocalBox>;
   using ProfilePtr = std::shared_ptr<runtime::Profile>;
-  struct Waiter {
-    std::condition_variable changed;
-    const runtime::Profile* profile = nullptr;
-    bool granted = false;
-    bool cancelled = false;
-    BoxPtr box;  ///< a member that became ready meanwhile
-  };
-  /// Lets an asynchronous create be called off.
-  struct Cancellation {
-    bool requested = false;     ///< under mutex_
-    Waiter* waiter = nullptr;   ///< under mutex_; while it waits
-  };
+  static constexpr unsigned kMaxRefills = 2;
 
   explicit RuntimeState(RuntimeOptions options);
   Result<void> start(std::vector<std::unique_ptr<backend::Backend>> backends);
 
-  Result<ProfilePtr> profile_of(const SandboxSpec& spec);
-  Result<std::shared_ptr<backend::Recipe>> prepare(runtime::Profile& profile);
-  Result<BoxPtr> make(const ProfilePtr& profile, core::TimePoint deadline);
-  Result<BoxPtr> make_once(const ProfilePtr& profile, core::TimePoint deadline);
-  Result<std::shared_ptr<link::Link>> connect(backend::Instance& instance, const SandboxSpec& spec);
-  Result<void> adopt_all(backend::Backend& maker);
-  ProfilePtr profile_of_adopted(const SandboxSpec& spec, backend::Backend& maker);
-  Result<void> commit(runtime::LocalBox& box, const runtime::Profile& profile, std::string_view note);
-  Result<void> shut_down(bool leave);
-  BoxPtr take_ready(runtime::Profile& profile, std::string_view note);
-  Result<BoxPtr> create_slow(const ProfilePtr& profile, const CreateOptions& options, core::TimePoint deadline,
-                             Cancellation* cancellation, std::string_view note);
-  Result<BoxPtr> enter(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile, core::TimePoint deadline,
-                       Cancellation* cancellation);
-  void pump();
-  BoxPtr pop_idle();
-  void forget_unused_profiles();
+  backend::Backend* find_backend(const std::string& name) const;
 
+  // -- profiles.cpp
+  Result<ProfilePtr> profile_of(const SandboxSpec& spec);
+  void forget_unused_profiles();
+  Result<std::shared_ptr<backend::Recipe>> prepare(runtime::Profile& profile);
+
+  // -- making.cpp
+  static std::string new_id();
+  Result<std::shared_ptr<link::Link>> connect(backend::Instance& instance, const SandboxSpec& spec);
+  Result<BoxPtr> make_once(const ProfilePtr& profile, core::TimePoint deadline);
+  Result<BoxPtr> make(const ProfilePtr& profile, core::TimePoint deadline);
+
+  // -- creating.cpp
+  BoxPtr take_ready(runtime::Profile& profile, std::string_view note);
+  void hand_over(const BoxPtr& box);
+  Result<BoxPtr> create_slow(const ProfilePtr& profile, const CreateOptions& options, core::TimePoint deadline,
+                             runtime::Entrance::Cancellation* cancellation, std::string_view note);
+
+  // -- refilling.cpp
   core::TimePoint look_after_pools(std::unique_lock<std::mutex>& lock);
   void refill(std::unique_lock<std::mutex>& lock, const ProfilePtr& profile);
-  void hand_over(const BoxPtr& box);
+  void discard_idle(std::unique_lock<std::mutex>& lock);
+
+  // -- ending.cpp
   void on_exit(std::uint64_t token);
-  std::string new_id();
-  backend::Backend* find_backend(const std::string& name) const;
+  Result<void> shut_down(bool leave);
+
+  // -- adoption.cpp
+  ProfilePtr profile_of_adopted(const SandboxSpec& spec, backend::Backend& maker);
+  Result<void> adopt_all(backend::Backend& maker);
+  Result<void> commit(runtime::LocalBox& box, const runtime::Profile& profile, std::string_view note);
 
   const RuntimeOptions options_;
   const core::Clock clock_;
@@ -174,8 +170,7 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   std::unordered_map<std::string, ProfilePtr> profiles_;
   ProfilePtr default_profile_;
   std::unordered_map<std::uint64_t, std::weak_ptr<runtime::LocalBox>> boxes_;
-  pool::Admission admission_;
-  std::map<pool::Admission::Ticket, Waiter*> waiters_;  ///< by ticket: in order of arrival
+  runtime::Entrance entrance_;
   std::condition_variable warm_changed_;
   std::condition_variable idle_changed_;
   unsigned in_flight_ = 0;  ///< creates of callers between their start and their end
