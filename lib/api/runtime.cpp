@@ -69,12 +69,7 @@ Result<void> Runtime::remove_template(const std::string& id) {
 
 Result<std::vector<PrunedLayer>> Runtime::prune(const PruneOptions& options) {
   if (!state_) return moved_from();
-  if (options.unused_for.count() < 0) return Error(ErrorCode::invalid_argument, "unused_for is negative").with_operation("runtime.prune");
-  image::CollectOptions collect;
-  collect.unused_for = options.unused_for;
-  collect.dry_run = options.dry_run;
-  collect.measure = true;
-  return state_->store().collect(collect);
+  return state_->prune(options);
 }
 
 Result<HostReport> Runtime::host() const {

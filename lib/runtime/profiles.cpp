@@ -27,6 +27,11 @@ pool::PolicyOptions policy_options(std::uint32_t max_warm, std::uint32_t max_ref
   return options;
 }
 
+/// Under the runtime's lock. A use_count of 1: nobody is about to use it, and under the lock nobody can start to.
+bool is_unused(const std::shared_ptr<Profile>& profile) {
+  return profile.use_count() == 1 && profile->policy.floor() == 0 && profile->alive == 0;
+}
+
 }  // namespace
 
 Result<RuntimeState::ProfilePtr> RuntimeState::profile_of(const SandboxSpec& spec) {
@@ -57,11 +62,25 @@ void RuntimeState::forget_unused_profiles() {
   if (profiles_.size() < kMaxProfiles) return;
   auto oldest = profiles_.end();
   for (auto it = profiles_.begin(); it != profiles_.end(); ++it) {
-    // use_count 1: nobody is about to use it, and under the lock nobody can start to.
-    if (it->second.use_count() > 1 || it->second->policy.floor() > 0 || it->second->alive > 0) continue;
+    if (!is_unused(it->second)) continue;
     if (oldest == profiles_.end() || it->second->last_used < oldest->second->last_used) oldest = it;
   }
   if (oldest != profiles_.end()) profiles_.erase(oldest);
+}
+
+/// And with them what their recipes stand on, which nobody prunes as long as a recipe is remembered.
+void RuntimeState::forget_profiles_unused_for(std::chrono::seconds time) {
+  std::vector<ProfilePtr> forgotten;  // freed outside the lock
+  std::lock_guard lock(mutex_);
+  for (auto it = profiles_.begin(); it != profiles_.end();) {
+    const auto idle = std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - it->second->last_used);
+    if (!is_unused(it->second) || idle < time) {
+      ++it;
+      continue;
+    }
+    forgotten.push_back(std::move(it->second));
+    it = profiles_.erase(it);
+  }
 }
 
 Result<std::shared_ptr<backend::Recipe>> RuntimeState::prepare(Profile& profile) {
@@ -117,9 +136,20 @@ Result<void> RuntimeState::remove_template(const std::string& id) {
   return {};
 }
 
+Result<std::vector<PrunedLayer>> RuntimeState::prune(const PruneOptions& options) {
+  if (options.unused_for.count() < 0) return Error(ErrorCode::invalid_argument, "unused_for is negative").with_operation("runtime.prune");
+  forget_profiles_unused_for(options.unused_for);
+  image::CollectOptions collect;
+  collect.unused_for = options.unused_for;
+  collect.dry_run = options.dry_run;
+  collect.measure = true;
+  return store_->collect(collect);
+}
+
 void RuntimeState::prune_later() {
   if (options_.prune_after().count() <= 0 || !store_->has_layers()) return;
   chores_.post([this] {
+    forget_profiles_unused_for(options_.prune_after());
     image::CollectOptions collect;
     collect.unused_for = options_.prune_after();
     collect.most = kPrunedAtATime;

@@ -94,6 +94,7 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
     std::vector<LostSandbox> lost;
   };
   Adopted take_adopted();
+  Result<std::vector<PrunedLayer>> prune(const PruneOptions& options);
   /// Removes a few layers that nothing uses, on a thread of chores(): RuntimeOptions::prune_after().
   void prune_later();
   bool closed() const noexcept { return closing_.load(std::memory_order_acquire); }
@@ -127,6 +128,7 @@ class RuntimeState : public std::enable_shared_from_this<RuntimeState> {
   // -- profiles.cpp
   Result<ProfilePtr> profile_of(const SandboxSpec& spec);
   void forget_unused_profiles();
+  void forget_profiles_unused_for(std::chrono::seconds time);
   Result<std::shared_ptr<backend::Recipe>> prepare(runtime::Profile& profile);
 
   // -- making.cpp

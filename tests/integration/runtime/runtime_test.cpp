@@ -227,6 +227,31 @@ TEST_F(RuntimeIntegration, PruningLeavesTheLayerOfASandboxWhoseTemplateIsGone) {
   EXPECT_EQ(layers_in(directory_.path()), 0u);
 }
 
+TEST_F(RuntimeIntegration, PruningTakesWhatTheRuntimeItselfNoLongerUses) {
+  open();
+  std::string id;
+  {
+    auto box = runtime_->create();
+    ASSERT_TRUE(box) << box.error().to_string();
+    run(*box, "echo data > /root/file");
+    auto saved = box->save_template("t");
+    ASSERT_TRUE(saved) << saved.error().to_string();
+    id = saved->id;
+  }
+  auto copy = runtime_->create(SandboxSpec().image(Image::from_template(id)));
+  ASSERT_TRUE(copy) << copy.error().to_string();
+  for (const char* suffix : {".meta", ".tar.zst"}) ASSERT_EQ(::unlink((directory_.path() + "/templates/" + id + suffix).c_str()), 0);
+  EXPECT_TRUE(runtime_->prune(everything())->empty()) << "a sandbox stands on it";
+  EXPECT_EQ(run(*copy, "cat /root/file"), "data\n");
+  ASSERT_TRUE(copy->close());
+  copy = Error(ErrorCode::cancelled, "closed");
+  copy.error().ignore("a handle no longer");
+  EXPECT_TRUE(runtime_->prune(PruneOptions())->empty()) << "it is young, and so is what the runtime remembers of it";
+  // The end of the sandbox itself is seen a moment later.
+  EXPECT_TRUE(eventually([&] { return runtime_->prune(everything())->size() == 1; }));
+  EXPECT_EQ(layers_in(directory_.path()), 0u);
+}
+
 TEST_F(RuntimeIntegration, PruningLeavesTheLayerOfASandboxThatOutlivesItsRuntime) {
   open(RuntimeOptions().persistent().launchers(1));
   std::string id;
