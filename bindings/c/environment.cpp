@@ -17,7 +17,7 @@ using namespace sandbox::c;
 
 namespace {
 
-using ListPtr = std::unique_ptr<sbx_env_list>;
+using VariablesPtr = std::unique_ptr<sbx_env_list>;
 
 BytesPtr value_of(std::optional<std::string> value) { return value ? own(*std::move(value)) : nullptr; }
 
@@ -75,14 +75,14 @@ sbx_op* sbx_env_unset_start(sbx_sandbox* sandbox, sbx_view name) {
 }
 
 sbx_code sbx_env_all(sbx_sandbox* sandbox, sbx_env_list** list, sbx_error** err) {
-  return guard(err, list, [&]() -> Result<ListPtr> {
+  return guard(err, list, [&]() -> Result<VariablesPtr> {
     SANDBOX_TRY(const auto box, object(sandbox));
     SANDBOX_TRY(auto variables, box->env().list());
     return std::make_unique<sbx_env_list>(std::move(variables));
   });
 }
 sbx_op* sbx_env_all_start(sbx_sandbox* sandbox) {
-  return start<ListPtr>([&](const OpPtr<ListPtr>& op) -> Result<void> {
+  return start<VariablesPtr>([&](const OpPtr<VariablesPtr>& op) -> Result<void> {
     SANDBOX_TRY(const auto box, object(sandbox));
     box->env().async_list(OpToken{op, [](Variables variables) { return std::make_unique<sbx_env_list>(std::move(variables)); }});
     return {};

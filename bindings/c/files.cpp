@@ -34,10 +34,10 @@ Result<void> check_transfer(const sbx_transfer* out) {
 
 namespace {
 
-using ListPtr = std::unique_ptr<sbx_file_list>;
+using FilesPtr = std::unique_ptr<sbx_file_list>;
 
-ListPtr list_of(std::vector<FileInfo> files) { return std::make_unique<sbx_file_list>(std::move(files)); }
-ListPtr list_of_one(FileInfo file) {
+FilesPtr list_of(std::vector<FileInfo> files) { return std::make_unique<sbx_file_list>(std::move(files)); }
+FilesPtr list_of_one(FileInfo file) {
   std::vector<FileInfo> files;
   files.push_back(std::move(file));
   return list_of(std::move(files));
@@ -152,18 +152,18 @@ sbx_code sbx_op_take_transfer(sbx_op* op, sbx_transfer* transfer, sbx_error** er
 // ---- entries --------------------------------------------------------------------------------------------------------------
 
 sbx_code sbx_fs_list(sbx_sandbox* sandbox, sbx_view path, sbx_file_list** files, sbx_error** err) {
-  return guard(err, files, [&]() -> Result<ListPtr> {
+  return guard(err, files, [&]() -> Result<FilesPtr> {
     SANDBOX_TRY(auto list, with_path(sandbox, path, [](Fs& fs, std::string at) { return fs.list(std::move(at)); }));
     return list_of(std::move(list));
   });
 }
 sbx_op* sbx_fs_list_start(sbx_sandbox* sandbox, sbx_view path) {
-  return start_path<ListPtr>(sandbox, path, [](const auto& op, Fs& fs, std::string at) { fs.async_list(std::move(at), OpToken{op, list_of}); });
+  return start_path<FilesPtr>(sandbox, path, [](const auto& op, Fs& fs, std::string at) { fs.async_list(std::move(at), OpToken{op, list_of}); });
 }
 
 sbx_code sbx_fs_find(sbx_sandbox* sandbox, sbx_view root, sbx_view pattern, const sbx_find_options* options, sbx_file_list** files,
                      sbx_error** err) {
-  return guard(err, files, [&]() -> Result<ListPtr> {
+  return guard(err, files, [&]() -> Result<FilesPtr> {
     SANDBOX_TRY(Fs fs, files_of(sandbox));
     SANDBOX_TRY(std::string at, text_of(root, "root"));
     SANDBOX_TRY(std::string glob, text_of(pattern, "pattern"));
@@ -173,7 +173,7 @@ sbx_code sbx_fs_find(sbx_sandbox* sandbox, sbx_view root, sbx_view pattern, cons
   });
 }
 sbx_op* sbx_fs_find_start(sbx_sandbox* sandbox, sbx_view root, sbx_view pattern, const sbx_find_options* options) {
-  return start<ListPtr>([&](const OpPtr<ListPtr>& op) -> Result<void> {
+  return start<FilesPtr>([&](const OpPtr<FilesPtr>& op) -> Result<void> {
     SANDBOX_TRY(Fs fs, files_of(sandbox));
     SANDBOX_TRY(std::string at, text_of(root, "root"));
     SANDBOX_TRY(std::string glob, text_of(pattern, "pattern"));
@@ -184,7 +184,7 @@ sbx_op* sbx_fs_find_start(sbx_sandbox* sandbox, sbx_view root, sbx_view pattern,
 }
 
 sbx_code sbx_fs_stat(sbx_sandbox* sandbox, sbx_view path, int follow, sbx_file_list** files, sbx_error** err) {
-  return guard(err, files, [&]() -> Result<ListPtr> {
+  return guard(err, files, [&]() -> Result<FilesPtr> {
     SANDBOX_TRY(FileInfo info, with_path(sandbox, path, [&](Fs& fs, std::string at) {
                   return follow ? fs.stat(std::move(at)) : fs.lstat(std::move(at));
                 }));
@@ -192,7 +192,7 @@ sbx_code sbx_fs_stat(sbx_sandbox* sandbox, sbx_view path, int follow, sbx_file_l
   });
 }
 sbx_op* sbx_fs_stat_start(sbx_sandbox* sandbox, sbx_view path, int follow) {
-  return start_path<ListPtr>(sandbox, path, [&](const auto& op, Fs& fs, std::string at) {
+  return start_path<FilesPtr>(sandbox, path, [&](const auto& op, Fs& fs, std::string at) {
     if (follow) fs.async_stat(std::move(at), OpToken{op, list_of_one});
     else fs.async_lstat(std::move(at), OpToken{op, list_of_one});
   });

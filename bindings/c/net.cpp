@@ -17,7 +17,7 @@ using namespace sandbox::c;
 
 namespace {
 
-using ListPtr = std::unique_ptr<sbx_port_list>;
+using PortsPtr = std::unique_ptr<sbx_port_list>;
 
 /// Exposed on behalf of somebody who may have gone meanwhile.
 struct Exposed {
@@ -58,9 +58,9 @@ Result<StoppableWork<Exposed>> prepare_expose(sbx_sandbox* handle, uint16_t port
   });
 }
 
-Result<Work<ListPtr>> prepare_list(sbx_sandbox* handle) {
+Result<Work<PortsPtr>> prepare_list(sbx_sandbox* handle) {
   SANDBOX_TRY(const auto box, object(handle));
-  return Work<ListPtr>([net = box->net()]() mutable -> Result<ListPtr> {
+  return Work<PortsPtr>([net = box->net()]() mutable -> Result<PortsPtr> {
     SANDBOX_TRY(auto ports, net.list());
     return std::make_unique<sbx_port_list>(std::move(ports));
   });
@@ -107,7 +107,7 @@ sbx_code sbx_net_list(sbx_sandbox* sandbox, sbx_port_list** ports, sbx_error** e
   return run_now(err, ports, [&] { return prepare_list(sandbox); });
 }
 sbx_op* sbx_net_list_start(sbx_sandbox* sandbox) {
-  return start_work<ListPtr>(Lane::quick, [&] { return prepare_list(sandbox); });
+  return start_work<PortsPtr>(Lane::quick, [&] { return prepare_list(sandbox); });
 }
 sbx_code sbx_op_take_ports(sbx_op* op, sbx_port_list** ports, sbx_error** err) { return take_handle(op, ports, err); }
 size_t sbx_port_list_size(const sbx_port_list* ports) { return ports ? ports->ports.size() : 0; }

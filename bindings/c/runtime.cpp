@@ -63,7 +63,7 @@ namespace {
 using RuntimePtr = std::shared_ptr<OpenRuntime>;
 
 /// Of a handle that was not closed.
-Result<RuntimePtr> object(const sbx_runtime* handle) {
+Result<RuntimePtr> opened(const sbx_runtime* handle) {
   if (!handle) return null_argument("runtime");
   if (handle->state->closed.load(std::memory_order_acquire)) return Error(ErrorCode::failed_precondition, "the runtime is closed");
   return handle->state;
@@ -78,7 +78,7 @@ Result<Work<std::unique_ptr<sbx_runtime>>> prepare_open(const sbx_runtime_option
 /// `action(OpenRuntime&) -> Result<T>` on the runtime of `handle`.
 template <class T, class Action>
 Result<Work<T>> prepare(const sbx_runtime* handle, Action action) {
-  SANDBOX_TRY(RuntimePtr runtime, object(handle));
+  SANDBOX_TRY(RuntimePtr runtime, opened(handle));
   return Work<T>([runtime = std::move(runtime), action = std::move(action)] { return action(*runtime); });
 }
 
@@ -157,7 +157,7 @@ void sbx_runtime_free(sbx_runtime** runtime) { free_handle(runtime); }
 sbx_code sbx_runtime_create(sbx_runtime* runtime, const sbx_spec* spec, const sbx_create_options* options, sbx_sandbox** sandbox,
                             sbx_error** err) {
   return guard(err, sandbox, [&]() -> Result<std::unique_ptr<sbx_sandbox>> {
-    SANDBOX_TRY(const RuntimePtr open, object(runtime));
+    SANDBOX_TRY(const RuntimePtr open, opened(runtime));
     SANDBOX_TRY(const SandboxSpec wanted, spec_of(spec));
     SANDBOX_TRY(const CreateOptions how, create_options_of(options));
     SANDBOX_TRY(Sandbox box, open->runtime.create(wanted, how));
@@ -167,7 +167,7 @@ sbx_code sbx_runtime_create(sbx_runtime* runtime, const sbx_spec* spec, const sb
 sbx_op* sbx_runtime_create_start(sbx_runtime* runtime, const sbx_spec* spec, const sbx_create_options* options) {
   using Made = std::unique_ptr<sbx_sandbox>;
   return start<Made>([&](const OpPtr<Made>& op) -> Result<void> {
-    SANDBOX_TRY(const RuntimePtr open, object(runtime));
+    SANDBOX_TRY(const RuntimePtr open, opened(runtime));
     SANDBOX_TRY(SandboxSpec wanted, spec_of(spec));
     SANDBOX_TRY(const CreateOptions how, create_options_of(options));
     open->runtime.async_create(std::move(wanted), how, OpToken{op, [](Sandbox box) { return std::make_unique<sbx_sandbox>(std::move(box)); }});
@@ -190,14 +190,14 @@ sbx_op* sbx_runtime_set_warm_start(sbx_runtime* runtime, const sbx_spec* spec, u
 
 sbx_code sbx_runtime_live(sbx_runtime* runtime, uint64_t* count, sbx_error** err) {
   return guard(err, count, uint64_t{0}, [&]() -> Result<uint64_t> {
-    SANDBOX_TRY(const RuntimePtr open, object(runtime));
+    SANDBOX_TRY(const RuntimePtr open, opened(runtime));
     return uint64_t{open->runtime.live()};
   });
 }
 
 sbx_code sbx_runtime_pools(sbx_runtime* runtime, sbx_bytes** json, sbx_error** err) {
   return guard(err, json, [&]() -> Result<BytesPtr> {
-    SANDBOX_TRY(const RuntimePtr open, object(runtime));
+    SANDBOX_TRY(const RuntimePtr open, opened(runtime));
     return own(write_json(open->runtime.pools()));
   });
 }
@@ -230,7 +230,7 @@ sbx_op* sbx_runtime_prune_start(sbx_runtime* runtime, const sbx_prune_options* o
 
 sbx_code sbx_runtime_host(sbx_runtime* runtime, sbx_bytes** json, sbx_error** err) {
   return guard(err, json, [&]() -> Result<BytesPtr> {
-    SANDBOX_TRY(const RuntimePtr open, object(runtime));
+    SANDBOX_TRY(const RuntimePtr open, opened(runtime));
     SANDBOX_TRY(const HostReport report, open->runtime.host());
     return own(write_json(report));
   });
@@ -238,7 +238,7 @@ sbx_code sbx_runtime_host(sbx_runtime* runtime, sbx_bytes** json, sbx_error** er
 
 sbx_code sbx_runtime_next_adopted(sbx_runtime* runtime, sbx_sandbox** sandbox, sbx_error** err) {
   return guard(err, sandbox, [&]() -> Result<std::unique_ptr<sbx_sandbox>> {
-    SANDBOX_TRY(const RuntimePtr open, object(runtime));
+    SANDBOX_TRY(const RuntimePtr open, opened(runtime));
     auto box = open->next_adopted();
     if (!box) return std::unique_ptr<sbx_sandbox>();
     return std::make_unique<sbx_sandbox>(*std::move(box));
@@ -254,7 +254,7 @@ sbx_op* sbx_runtime_leave_start(sbx_runtime* runtime) {
 
 sbx_code sbx_runtime_events(sbx_runtime* runtime, sbx_events** events, sbx_error** err) {
   return guard(err, events, [&]() -> Result<std::unique_ptr<sbx_events>> {
-    SANDBOX_TRY(const RuntimePtr open, object(runtime));
+    SANDBOX_TRY(const RuntimePtr open, opened(runtime));
     return std::make_unique<sbx_events>(open->hub->subscribe());
   });
 }
