@@ -71,6 +71,14 @@ class RuntimeIntegration : public ::testing::Test {
       if (event.kind == kind) return event.detail;
     return {};
   }
+  /// The id of a template of what `line` makes.
+  std::string template_of(const std::string& line) {
+    Sandbox box = runtime_->create().value();
+    run(box, line);
+    std::string id = box.save_template("t").value().id;
+    box.close().value();
+    return id;
+  }
   static std::string run(Sandbox& box, const std::string& line) {
     auto result = box.process().exec(line);
     EXPECT_TRUE(result) << result.error().to_string();
@@ -193,19 +201,15 @@ PruneOptions everything() {
 
 TEST_F(RuntimeIntegration, PruningLeavesTheLayerOfASandboxWhoseTemplateIsGone) {
   open();
-  auto box = runtime_->create();
-  ASSERT_TRUE(box) << box.error().to_string();
-  run(*box, "echo data > /root/file; for i in $(seq 200); do echo $i > /root/f$i; done");
-  auto saved = box->save_template("t");
-  ASSERT_TRUE(saved) << saved.error().to_string();
-  auto copy = runtime_->create(SandboxSpec().image(Image::from_template(saved->id)));
+  const std::string id = template_of("echo data > /root/file; for i in $(seq 200); do echo $i > /root/f$i; done");
+  auto copy = runtime_->create(SandboxSpec().image(Image::from_template(id)));
   ASSERT_TRUE(copy) << copy.error().to_string();
   // Its record is damaged, and another runtime of the directory removes it.
-  std::ofstream(directory_.path() + "/templates/" + saved->id + ".meta") << "damaged";
+  std::ofstream(directory_.path() + "/templates/" + id + ".meta") << "damaged";
   {
     auto other = Runtime::open(RuntimeOptions().state_directory(directory_.path()).launchers(1));
     ASSERT_TRUE(other) << other.error().to_string();
-    auto removed = other->remove_template(saved->id);
+    auto removed = other->remove_template(id);
     ASSERT_TRUE(removed) << removed.error().to_string();
     EXPECT_TRUE(runtime_->templates()->empty());
     for (Runtime* each : {&*other, runtime_.get()}) {
@@ -229,15 +233,7 @@ TEST_F(RuntimeIntegration, PruningLeavesTheLayerOfASandboxWhoseTemplateIsGone) {
 
 TEST_F(RuntimeIntegration, PruningTakesWhatTheRuntimeItselfNoLongerUses) {
   open();
-  std::string id;
-  {
-    auto box = runtime_->create();
-    ASSERT_TRUE(box) << box.error().to_string();
-    run(*box, "echo data > /root/file");
-    auto saved = box->save_template("t");
-    ASSERT_TRUE(saved) << saved.error().to_string();
-    id = saved->id;
-  }
+  const std::string id = template_of("echo data > /root/file");
   auto copy = runtime_->create(SandboxSpec().image(Image::from_template(id)));
   ASSERT_TRUE(copy) << copy.error().to_string();
   for (const char* suffix : {".meta", ".tar.zst"}) ASSERT_EQ(::unlink((directory_.path() + "/templates/" + id + suffix).c_str()), 0);
@@ -254,15 +250,8 @@ TEST_F(RuntimeIntegration, PruningTakesWhatTheRuntimeItselfNoLongerUses) {
 
 TEST_F(RuntimeIntegration, PruningLeavesTheLayerOfASandboxThatOutlivesItsRuntime) {
   open(RuntimeOptions().persistent().launchers(1));
-  std::string id;
+  const std::string id = template_of("echo data > /root/file");
   {
-    auto box = runtime_->create();
-    ASSERT_TRUE(box) << box.error().to_string();
-    run(*box, "echo data > /root/file");
-    auto saved = box->save_template("t");
-    ASSERT_TRUE(saved) << saved.error().to_string();
-    ASSERT_TRUE(box->close());
-    id = saved->id;
     auto copy = runtime_->create(SandboxSpec().image(Image::from_template(id)));
     ASSERT_TRUE(copy) << copy.error().to_string();
     ASSERT_TRUE(runtime_->leave());
