@@ -114,6 +114,7 @@ class Reconnects : public ::testing::Test {
     };
     how.window = 20s;
   }
+  ~Reconnects() override { reactor.stop(); }  // it may be in the middle of a dial, on its way to the dialler
   void refuse(std::optional<Error> why) {
     std::lock_guard lock(mutex);
     if (why) why->ignore("given to every dial");
