@@ -61,6 +61,7 @@ void RuntimeState::released(LocalBox& box) {
     profile = box.forget_profile();
     --profile->alive;
     entrance_.place_free();
+    if (closing_ && boxes_.empty()) idle_changed_.notify_all();
     refillers_.plan(clock_.now() + pool::PolicyOptions().settle);
   }
   if (was_live && box.phase() == LocalBox::Phase::closed && !box.left()) emit(RuntimeEvent::Kind::destroyed, box.id(), {});
@@ -119,6 +120,11 @@ Result<void> RuntimeState::shut_down(bool leave) {
       helpers.push_back(runtime::start_thread("sandbox-close", work));
     work();
     for (std::thread& helper : helpers) helper.join();
+  }
+  {
+    // A box whose last handle is being dropped elsewhere is past being held, and frees itself.
+    std::unique_lock lock(mutex_);
+    idle_changed_.wait(lock, [&] { return boxes_.empty(); });
   }
   SANDBOX_SYNC_POINT("runtime.boxes_closed");
   boxes.clear();

@@ -253,6 +253,26 @@ TEST_F(RuntimePool, CloseEndsWaitersAndIsQuick) {
   EXPECT_EQ(late.error().code(), ErrorCode::unavailable);
 }
 
+TEST_F(RuntimePool, CloseWaitsForASandboxWhoseLastHandleIsJustDropped) {
+  std::promise<void> ending, go_on;
+  std::atomic<bool> first{true}, backend_closed{false};
+  script_->before_destroy = [&] {
+    if (!first.exchange(false)) return;
+    ending.set_value();
+    go_on.get_future().wait();
+    backend_closed = script_->closed.load();
+  };
+  open(options());
+  auto dropper = std::async(std::launch::async, [box = create()]() mutable { box.reset(); });
+  ending.get_future().wait();
+  auto closing = std::async(std::launch::async, [&] { return state_->close(); });
+  EXPECT_EQ(closing.wait_for(100ms), std::future_status::timeout);
+  go_on.set_value();
+  EXPECT_TRUE(closing.get());
+  dropper.get();
+  EXPECT_FALSE(backend_closed) << "the backend was closed under a sandbox that was being destroyed";
+}
+
 TEST_F(RuntimePool, AnUnknownBackendOrImageIsNamed) {
   open(options());
   auto box = state_->create(SandboxSpec().backend("vm"), CreateOptions());

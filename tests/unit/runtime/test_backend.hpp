@@ -39,6 +39,7 @@ struct Script {
   std::atomic<bool> ends_when_resumed{false};  ///< and is taken away before the answer comes
   std::atomic<int> fail_commits{0};       ///< commits that fail with `failure`
   std::atomic<bool> closed{false};
+  std::function<void()> before_destroy;   ///< on the thread that destroys an instance
   std::string writable;                   ///< directory to save as template
   backend::ResolvedImage image;           ///< the last one prepared
 
@@ -87,6 +88,7 @@ class Script::Instance final : public backend::Instance {
     return {};
   }
   Result<void> destroy() override {
+    if (script_->before_destroy) script_->before_destroy();
     {
       std::lock_guard lock(script_->mutex);
       if (script_->instances.erase(this) == 0) return {};
