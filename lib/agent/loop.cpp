@@ -56,7 +56,7 @@ struct Loop::Impl {
   std::uint64_t next_id = 1;
   std::uint32_t next_generation = 1;
   /// Paused at first: many agents are asked a thing or two and nothing more for a while.
-  core::Eagerness eagerness{::sysconf(_SC_NPROCESSORS_ONLN) > 1, core::Eagerness::kPause};
+  core::Eagerness eagerness{core::Eagerness::several(), core::Eagerness::kPause};
   bool expects = false;   ///< the next wait may look before it sleeps
   bool stopped = false;
   bool running_hooks = false;

@@ -29,8 +29,13 @@ class Eagerness {
   static constexpr int kQuick = 8;                ///< looks in a row that something came in time for make an end a quick one
 
   /// With one processor the other end cannot run while this one looks. `pause`: so many waits before the first look.
-  explicit Eagerness(bool several_processors = ::sysconf(_SC_NPROCESSORS_ONLN) > 1, int pause = 0) noexcept
+  explicit Eagerness(bool several_processors = several(), int pause = 0) noexcept
       : possible_(several_processors), pause_(pause) {}
+  /// Whether this host has several processors; asked once, because glibc reads a file of sysfs each time.
+  static bool several() noexcept {
+    static const bool answer = ::sysconf(_SC_NPROCESSORS_ONLN) > 1;
+    return answer;
+  }
 
   /// `moved`: bytes both ways since the last wait.
   bool worth(std::size_t moved, std::size_t waiters) noexcept {

@@ -13,6 +13,9 @@
 /// What the native backend (host) and sandbox-launcher say to each other: one SOCK_SEQPACKET packet per request and per
 /// reply, protobuf wire format, descriptors by SCM_RIGHTS. Requests carry a number and may overlap; replies come in any
 /// order. Both ends validate; the launcher ends the session on anything its table of requests does not permit.
+///
+/// Beside the control socket there is one for notes: requests without an answer that nobody is woken for. The launcher reads
+/// them before it does what comes next: another request, or what the end of its owner asks for. (ADR 0016.)
 namespace sandbox::launch {
 
 inline constexpr std::size_t kMaxMessage = 192 << 10;     ///< bytes of one packet; below the default socket buffer
@@ -27,7 +30,7 @@ inline constexpr std::uint32_t kMaxOrphanMs = 24u * 3600 * 1000;
 
 enum class Kind : std::uint8_t {
   none = 0,
-  configure = 1,   ///< Configure + [agent]; Configured. First, and once per control connection
+  configure = 1,   ///< Configure + [agent, notes]; Configured. First, and once per control connection
   prepare = 2,     ///< LaunchPlan; Prepared
   drop = 3,        ///< Drop; empty. Sandboxes made from it live on
   create = 4,      ///< Create; Created + [stream, pidfd]
@@ -41,7 +44,7 @@ enum class Kind : std::uint8_t {
   writable = 12,   ///< Target; Writable + [directory]
   ping = 13,       ///< empty; empty
   persist = 14,    ///< Persist + [listening socket]; empty. Once, before the first recipe
-  commit = 15,     ///< Commit; empty. From now on the sandbox outlives the control connection
+  commit = 15,     ///< Commit; empty. From now on the sandbox outlives the control connection. May be a note
   list = 16,       ///< List; Listed: the committed sandboxes
   adopt = 17,      ///< Target; empty + [stream, pidfd]. The agent drops its client for the new stream
   forget = 18,     ///< empty; empty. Nothing is committed any more: everything ends with the control connection

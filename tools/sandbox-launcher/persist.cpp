@@ -147,6 +147,8 @@ Result<void> Server::forget(const launch::Request& request, std::vector<UniqueFd
 bool Server::lose_control() {
   if (!rendezvous_) return false;
   SANDBOX_SYNC_POINT("launcher.control_lost");
+  read_notes();
+  notes_.reset();
   broken_ = false;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, control_, nullptr);
   if (later_control_) later_control_.reset();

@@ -28,6 +28,8 @@ constexpr std::uint64_t kQuietNs = 3'000'000;
 constexpr int kSweepMs = 10;
 constexpr std::uint64_t kSweepNs = 5'000'000'000;
 
+std::byte inbox[launch::kMaxMessage];  ///< of the packet that is being decoded
+
 }  // namespace
 
 /// What may be asked, when, how often, and with how many descriptors. Anything else ends the session.
@@ -39,7 +41,7 @@ struct Server::Permitted {
   Handler handler;
 };
 const Server::Permitted Server::kPermitted[] = {
-    {launch::Kind::configure, true, true, 1, &Server::configure},
+    {launch::Kind::configure, true, true, 2, &Server::configure},
     {launch::Kind::prepare, false, false, 0, &Server::prepare},
     {launch::Kind::drop, false, false, 0, &Server::drop},
     {launch::Kind::create, false, false, 0, &Server::create},
@@ -138,8 +140,7 @@ int Server::timeout_ms() const {
 }
 
 bool Server::handle_packet() {
-  static std::byte buffer[launch::kMaxMessage];
-  auto packet = os::receive_packet(control_, buffer, MSG_DONTWAIT);
+  auto packet = os::receive_packet(control_, inbox, MSG_DONTWAIT);
   if (!packet) {
     // A peer that died with unread replies: what it sent before is still there to read.
     if (packet.error().sys_errno() == EAGAIN || packet.error().sys_errno() == ECONNRESET) return true;
@@ -147,7 +148,7 @@ bool Server::handle_packet() {
     return false;
   }
   last_request_ns_ = now_ns();
-  auto request = protocol::decode<launch::Request>(ByteView(buffer, packet->size));
+  auto request = protocol::decode<launch::Request>(ByteView(inbox, packet->size));
   const Permitted* permitted = nullptr;
   if (request)
     for (const Permitted& entry : kPermitted)
@@ -158,8 +159,33 @@ bool Server::handle_packet() {
     broken_ = true;
     return false;
   }
+  read_notes();  // what was written before this was sent
+  if (broken_) return false;
   if (auto done = (this->*permitted->handler)(*request, packet->fds); !done) reply_error(request->number, done.error());
   return true;
+}
+
+/// Does what the owner left to be done before anything else.
+void Server::read_notes() {
+  while (notes_ && !broken_) {
+    auto packet = os::receive_packet(notes_.get(), inbox, MSG_DONTWAIT);
+    if (!packet) {
+      if (packet.error().sys_errno() == EAGAIN) return;
+      // The end of the owner, which the control socket tells; or one of them is lost, and nobody knows which.
+      if (packet.error().code() == ErrorCode::unavailable) notes_.reset();
+      else broken_ = true;
+      return;
+    }
+    auto request = protocol::decode<launch::Request>(ByteView(inbox, packet->size));
+    if (!request) {
+      request.error().ignore("the session ends");
+      broken_ = true;
+    } else if (request->kind != launch::Kind::commit || request->number != 0 || !packet->fds.empty()) {
+      broken_ = true;
+    } else if (auto done = commit(*request, packet->fds); !done) {
+      done.error().ignore("nobody waits for an answer to a note");
+    }
+  }
 }
 
 bool Server::reply(std::uint64_t number, std::string body, std::span<const int> fds) {
@@ -197,6 +223,7 @@ Result<void> Server::configure(const launch::Request& request, std::vector<Uniqu
   SANDBOX_TRY(auto wanted_options, protocol::decode<launch::Configure>(as_bytes(request.body)));
   if (wanted_options.build != protocol::build_id()) return launch::build_mismatch("the library", wanted_options.build);
   agent_ = std::move(fds.front());
+  SANDBOX_TRY(notes_, keep(std::move(fds.back())));
   if (configured_) {
     // A new owner of what is there: where ids are locked and how the bridge looks is settled.
     greeted_ = true;

@@ -67,6 +67,7 @@ class Server {
   bool watch(int fd, std::uint64_t key, std::uint32_t events);
   int timeout_ms() const;
   bool handle_packet();
+  void read_notes();
   /// False: it could not be sent, and the peer was told that instead.
   bool reply(std::uint64_t number, std::string body, std::span<const int> fds = {});
   void reply_error(std::uint64_t number, const Error& error);
@@ -115,6 +116,7 @@ class Server {
 
   int control_;                               ///< -1: nobody is there
   core::UniqueFd later_control_;              ///< control_, when it was accepted
+  core::UniqueFd notes_;                      ///< of the present control connection; in no epoll
   Base base_;
   core::UniqueFd epoll_, self_, agent_, rendezvous_;
   launch::Persist persist_;                   ///< with rendezvous_

@@ -233,7 +233,7 @@ Result<void> NativeInstance::commit(std::string_view record) {
   request.record = protocol::encode(Record::of(*expected_, record));
   SANDBOX_CHECK(launch::validate(request));  // nobody hears a refusal of the launcher's
   SANDBOX_SYNC_POINT("native.before_commit");
-  SANDBOX_CHECK(launcher_->try_tell(launch::Kind::commit, protocol::encode(request)));
+  SANDBOX_CHECK(launcher_->try_note(launch::Kind::commit, protocol::encode(request)));
   SANDBOX_SYNC_POINT("native.committed");
   return {};
 }

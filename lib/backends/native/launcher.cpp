@@ -46,7 +46,9 @@ Result<std::shared_ptr<Launcher>> Launcher::take_over(core::UniqueFd socket, int
 }
 
 Result<void> Launcher::configure(int agent, const launch::Configure& configure, core::TimePoint deadline) {
-  const int fds[] = {agent};
+  SANDBOX_TRY(auto notes, os::socket_pair(SOCK_SEQPACKET | SOCK_NONBLOCK));
+  notes_ = std::move(notes.first);
+  const int fds[] = {agent, notes.second.get()};
   SANDBOX_TRY(auto answer, call(launch::Kind::configure, protocol::encode(configure), deadline, fds));
   SANDBOX_TRY(facts_, protocol::decode<launch::Configured>(as_bytes(answer.body)));
   if (facts_.build != protocol::build_id()) return launch::build_mismatch("sandbox-launcher", facts_.build);
@@ -182,6 +184,18 @@ Result<void> Launcher::try_tell(launch::Kind kind, std::string body) {
   request.kind = kind;
   request.body = std::move(body);
   return send(protocol::encode(request), {}, core::SteadyClock::now() + std::chrono::seconds(1));
+}
+
+Result<void> Launcher::try_note(launch::Kind kind, std::string body) {
+  if (!alive()) return gone();
+  launch::Request request;
+  request.kind = kind;
+  request.body = std::move(body);
+  const std::string packet = protocol::encode(request);
+  auto noted = os::send_packet(notes_.get(), as_bytes(packet));
+  if (noted) return noted;
+  noted.error().ignore("no room, or nobody there: said aloud it is heard behind the notes before it, or fails for good");
+  return send(packet, {}, core::SteadyClock::now() + std::chrono::seconds(1));
 }
 
 void Launcher::close(core::TimePoint deadline) {

@@ -44,6 +44,8 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
   Result<Answer> call(launch::Kind kind, std::string body, core::TimePoint deadline, std::span<const int> fds = {});
   /// Sends a request that is not answered. Blocks at most a second. Errors: unavailable, deadline_exceeded (not sent).
   Result<void> try_tell(launch::Kind kind, std::string body);
+  /// The same for what the launcher need not wake up for, as launch::Kind says. Blocks only when a hundred notes are unread.
+  Result<void> try_note(launch::Kind kind, std::string body);
   /// The same where it does not matter: what is lost when the launcher is gone is less than that.
   void tell(launch::Kind kind, std::string body) { try_tell(kind, std::move(body)).ignore("lost with the launcher"); }
   /// Closes the control socket, which makes the launcher take everything away and end, and waits for that.
@@ -74,6 +76,7 @@ class Launcher : public std::enable_shared_from_this<Launcher> {
   void lose(const Error& why);
 
   core::UniqueFd socket_;
+  core::UniqueFd notes_;                     ///< non-blocking
   std::optional<os::PidfdProcess> process_;  ///< when we started it
   core::UniqueFd taken_over_;                ///< pidfd of one that we did not
   bool was_taken_over_ = false;

@@ -2,13 +2,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <functional>
 
+#include "backends/native/launcher.hpp"
 #include "core/clock.hpp"
 #include "launch/plan.hpp"
 #include "os/fd_passing.hpp"
@@ -61,12 +65,18 @@ class LauncherSession : public ::testing::Test {
     configure.build = protocol::build_id();
     return configure;
   }
+  void send_configure(const launch::Configure& configure) {
+    const core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
+    auto notes = os::socket_pair(SOCK_SEQPACKET | SOCK_NONBLOCK).value();
+    notes_ = std::move(notes.first);
+    const int fds[] = {agent.get(), notes.second.get()};
+    send(launch::Kind::configure, configure, fds);
+  }
   void configure() {
-    core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
-    const int fds[] = {agent.get()};
-    send(launch::Kind::configure, configuration(), fds);
+    send_configure(configuration());
     EXPECT_EQ(reply().code, 0);
   }
+  void note(const std::string& bytes, std::span<const int> fds = {}) { os::send_packet(notes_.get(), as_bytes(bytes), fds).value(); }
   /// Expects the launcher to end by itself with the code for broken rules.
   void expect_end() {
     auto status = process_->wait(core::SteadyClock::now() + 5s);
@@ -90,7 +100,7 @@ class LauncherSession : public ::testing::Test {
     return plan;
   }
   std::optional<os::PidfdProcess> process_;
-  core::UniqueFd socket_;
+  core::UniqueFd socket_, notes_;
   std::uint64_t number_ = 0;
 };
 
@@ -108,18 +118,14 @@ TEST_F(LauncherSession, AnythingBeforeConfigureEndsIt) {
 
 TEST_F(LauncherSession, ConfigureTwiceEndsIt) {
   configure();
-  core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
-  const int fds[] = {agent.get()};
-  send(launch::Kind::configure, configuration(), fds);
+  send_configure(configuration());
   expect_end();
 }
 
 TEST_F(LauncherSession, ALibraryOfAnotherBuildIsNamed) {
-  core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
-  const int fds[] = {agent.get()};
   launch::Configure other = configuration();
   other.build = "9.9.9+0";
-  send(launch::Kind::configure, other, fds);
+  send_configure(other);
   const auto refused = reply();
   EXPECT_NE(refused.code, 0);
   EXPECT_NE(refused.message.find("the library is build 9.9.9+0"), std::string::npos) << refused.message;
@@ -145,6 +151,69 @@ TEST_F(LauncherSession, CommitIsForLaunchersThatPersist) {
 TEST_F(LauncherSession, ConfigureWithoutAnAgentEndsIt) {
   send(launch::Kind::configure, launch::Configure());
   expect_end();
+}
+
+TEST_F(LauncherSession, ANoteIsReadWithTheNextRequest) {
+  configure();
+  launch::Commit commit;
+  commit.id = 7;  // nobody's: notes have no answers
+  commit.record = "r";
+  launch::Request request;
+  request.kind = launch::Kind::commit;
+  request.body = protocol::encode(commit);
+  note(protocol::encode(request));
+  send(launch::Kind::ping, protocol::Empty());
+  EXPECT_EQ(reply().code, 0);
+  pollfd room{notes_.get(), POLLOUT, 0};
+  ASSERT_EQ(::poll(&room, 1, 0), 1);
+  int unread = -1;
+  ASSERT_EQ(::ioctl(notes_.get(), SIOCOUTQ, &unread), 0);
+  EXPECT_EQ(unread, 0);
+}
+
+TEST_F(LauncherSession, WhatIsNoNoteEndsIt) {
+  const auto as_note = [](launch::Kind kind, std::uint64_t number) {
+    launch::Request request;
+    request.kind = kind;
+    request.number = number;
+    return protocol::encode(request);
+  };
+  const core::UniqueFd extra(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  const int fds[] = {extra.get()};
+  const std::function<void()> wrong[] = {
+      [&] { note("\xff\xff\xff this is no request"); },
+      [&] { note(as_note(launch::Kind::destroy, 0)); },
+      [&] { note(as_note(launch::Kind::commit, 1)); },
+      [&] { note(as_note(launch::Kind::commit, 0), fds); },
+  };
+  for (const auto& write : wrong) {
+    if (!socket_) SetUp();
+    configure();
+    write();
+    send(launch::Kind::ping, protocol::Empty());
+    expect_end();
+    socket_.reset();
+  }
+}
+
+TEST(LauncherNotes, BeyondTheirRoomTheyAreSaidAloud) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+  const core::UniqueFd program(::open((std::string(std::getenv("SANDBOX_BIN_DIR")) + "/sandbox-launcher").c_str(), O_RDONLY | O_CLOEXEC));
+  const core::UniqueFd agent(::open("/bin/true", O_RDONLY | O_CLOEXEC));
+  launch::Configure configure;
+  configure.build = protocol::build_id();
+  const auto deadline = core::SteadyClock::now() + 10s;
+  const auto launcher = native::Launcher::start(program.get(), agent.get(), configure, deadline).value();
+  launch::Commit commit;
+  commit.id = 7;
+  commit.record.assign(4 << 10, 'r');
+  // Ten times what a socket takes: nothing blocks, nothing is refused, and the launcher goes on.
+  for (int i = 0; i < 500; ++i) ASSERT_TRUE(launcher->try_note(launch::Kind::commit, protocol::encode(commit))) << i;
+  EXPECT_TRUE(launcher->call(launch::Kind::ping, {}, deadline));
+  launcher->close(deadline);
+  const auto late = launcher->try_note(launch::Kind::commit, protocol::encode(commit));
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code(), ErrorCode::unavailable);
 }
 
 TEST_F(LauncherSession, DescriptorsWhereNoneBelongEndIt) {
