@@ -97,7 +97,7 @@ TEST_F(Kill, APersistentEmbeddersSandboxes) { matrix("persistent", {story_progra
 TEST_F(Kill, WhoeverTakesOver) { matrix("adopt", {story_program(), helper("sandbox-launcher"), helper("sandbox-agent")}, {3, 11}); }
 TEST_F(Kill, ADaemonsSandboxes) { matrix("daemon", {helper("sandboxd"), helper("sandbox-launcher"), helper("sandbox-agent")}, {4, 11}); }
 
-// Killed when its last word, that a sandbox is to outlive it, is said but not heard: what the sandbox stands on is held by
+// Killed when its last word, that a sandbox is to outlive it, is written but not read: what the sandbox stands on is held by
 // then, so that nobody removes it meanwhile.
 TEST_F(Kill, NobodyPrunesWhatASandboxStandsOnThatIsAboutToBeKept) {
   const Ledger before = Ledger::take();
@@ -117,15 +117,23 @@ TEST_F(Kill, NobodyPrunesWhatASandboxStandsOnThatIsAboutToBeKept) {
     ASSERT_TRUE(saved) << saved.error().to_string();
     id = saved->id;
   }
-  const auto points = sync_points(helper("sandbox-launcher"));
+  const auto points = sync_points(helper("sandbox-launcher")), points_of_story = sync_points(story_program());
   ASSERT_TRUE(points.contains("launcher.before_commit"));
+  ASSERT_TRUE(points_of_story.contains("native.committed"));
   Tracer tracer({"kill-story", "sandbox-launcher", "sandbox-agent"});
+  tracer.break_at("kill-story", points_of_story.at("native.committed"));
   tracer.break_at("sandbox-launcher", points.at("launcher.before_commit"));
+  const auto next_breakpoint = [&] {
+    auto stop = tracer.next(Tracer::Clock::now() + 40s);
+    while (stop && stop->why == Tracer::Why::ended) stop = tracer.next(Tracer::Clock::now() + 40s);
+    return stop;
+  };
   const pid_t story = tracer.start({story_program(), "template", state, id}, output);
-  auto stop = tracer.next(Tracer::Clock::now() + 40s);
-  while (stop && stop->why == Tracer::Why::ended && stop->process != story) stop = tracer.next(Tracer::Clock::now() + 40s);  // of the runtime above
-  ASSERT_TRUE(stop && stop->why == Tracer::Why::breakpoint);
-  tracer.kill(story);
+  const auto written = next_breakpoint();
+  ASSERT_TRUE(written && written->why == Tracer::Why::breakpoint && written->process == story);
+  ::kill(story, SIGKILL);
+  const auto read = next_breakpoint();
+  ASSERT_TRUE(read && read->why == Tracer::Why::breakpoint && read->process != story);
   // Nothing but a lock says any more that the layer is needed.
   for (const char* suffix : {".meta", ".tar.zst"}) ASSERT_TRUE(std::filesystem::remove(state + "/templates/" + id + suffix));
   {
