@@ -49,11 +49,11 @@ std::shared_ptr<backend::Instance> LocalBox::instance() const {
   return instance_;
 }
 
+/// That it has ended by itself is said also when its owner, who saw that, has closed it meanwhile.
 Error LocalBox::gone() const {
-  if (phase() == Phase::lost) {
-    std::lock_guard lock(mutex_);
+  std::lock_guard lock(mutex_);
+  if (phase() == Phase::lost || !lost_reason_.empty())
     return Error(ErrorCode::unavailable, id_ + " has ended" + (lost_reason_.empty() ? "" : ": " + lost_reason_));
-  }
   return Error(ErrorCode::failed_precondition, id_ + " is closed");
 }
 

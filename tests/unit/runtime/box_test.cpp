@@ -67,6 +67,10 @@ TEST_F(LocalBoxTest, EndingByItselfIsReportedWithItsReason) {
   EXPECT_FALSE(box->closed());
   EXPECT_TRUE(box->close());
   EXPECT_TRUE(box->closed());
+  // What is still under way when its owner, who saw that end, closes it, hears of the end and not of the closing.
+  usable = box->usable();
+  ASSERT_FALSE(usable);
+  EXPECT_EQ(usable.error().code(), ErrorCode::unavailable);
 }
 
 TEST_F(LocalBoxTest, AWaitingCallEndsWhenTheSandboxDoes) {
