@@ -26,7 +26,7 @@ class Eagerness {
   static constexpr int kMisses = 2;               ///< in a row, then some waits are slept through at once:
   static constexpr int kPause = 16;               ///< so many, and twice as many each time that the look behind them misses
   static constexpr int kLongestPause = 128;
-  static constexpr int kQuick = 8;                ///< looks in a row that something came in time for make an end a quick one
+  static constexpr int kQuick = 4;                ///< looks in a row that something came in time for make an end a quick one
 
   /// With one processor the other end cannot run while this one looks. `pause`: so many waits before the first look.
   explicit Eagerness(bool several_processors = several(), int pause = 0) noexcept
