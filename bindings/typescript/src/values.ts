@@ -1,4 +1,5 @@
 import { ProtocolError } from "./errors.js";
+import type { Limits } from "./types.js";
 
 /** What runtimes and daemons tell about themselves. Values; read from the JSON of docs/PROTOCOL.md, "Values as JSON". */
 
@@ -20,19 +21,28 @@ export interface SandboxInfo {
   unenforced: string[];
 }
 
+/** Everything writable of a sandbox, saved as a layer over the image it came from. */
 export interface TemplateInfo {
   /** "tpl-…" */
   id: string;
+  /** As given when it was saved; a daemon without one gives the id. */
   label: string;
   /** "sha256:…" of the uncompressed layer. */
   digest: string;
   /** Bytes at rest. */
   size: number;
+  /** What lies underneath, as `SandboxSpec.image` says it. */
+  image: string;
+  /** Of the sandbox it was saved from. */
+  limits: Required<Limits>;
+  /** Whether the whole root of that sandbox was writable. */
+  writableRoot: boolean;
+  created: Date;
   backend: string;
   /** Of the tenant it belongs to; empty: none. */
   identity: string;
-  writableRoot: boolean;
-  created: Date;
+  /** Of a daemon's; undefined: never, or not known. */
+  lastUsed: Date | undefined;
 }
 
 /** An unpacked layer of the state directory that nothing used. */
@@ -44,20 +54,33 @@ export interface PrunedLayer {
   lastUsed: Date;
 }
 
+/** The sandboxes of one kind that are kept ready. */
 export interface PoolInfo {
+  /** A daemon's name of it; of a runtime: a readable key of the spec. */
   profile: string;
   image: string;
+  /** As a daemon has it configured, "512m"; empty of a runtime, whose key says it. */
+  memory: string;
+  /** Likewise; 0 of a runtime. */
+  cpus: number;
   ready: number;
+  /** Members that the pool now wants ready. */
   target: number;
+  /** Being made. */
   warming: number;
+  /** Creates served from the pool. */
   hits: number;
+  /** Creates that had to make one. */
   misses: number;
+  /** Members found unhealthy and replaced. */
   replaced: number;
+  /** Refills that failed. */
   failures: number;
-  /** Milliseconds. */
+  /** Milliseconds that making one takes. */
   refillTime: number;
 }
 
+/** What a daemon makes sandboxes from by name. */
 export interface ProfileInfo {
   name: string;
   image: string;
@@ -67,6 +90,7 @@ export interface ProfileInfo {
   storage: string;
 }
 
+/** What this host can do, measured. */
 export interface HostReport {
   backend: string;
   rootless: boolean;
@@ -76,6 +100,7 @@ export interface HostReport {
   unenforced: string[];
 }
 
+/** Something that happened to a sandbox, a pool or a template. */
 export interface SandboxEvent {
   /** Counts up in each run of a daemon; 0 from a runtime. */
   id: number;
@@ -87,6 +112,7 @@ export interface SandboxEvent {
   data: Record<string, unknown>;
 }
 
+/** Past events of a daemon. */
 export interface EventHistory {
   /** Oldest first. */
   events: SandboxEvent[];
@@ -96,6 +122,7 @@ export interface EventHistory {
   last: number;
 }
 
+/** What a daemon says of itself to anybody who asks. */
 export interface Health {
   status: string;
   sandboxes: number;
@@ -126,6 +153,15 @@ class Fields {
   }
   time(name: string): Date {
     return new Date(this.text(name));
+  }
+  /** undefined for the year 1, which stands for none. */
+  timeIfAny(name: string): Date | undefined {
+    const time = this.time(name);
+    return time.getTime() > 0 ? time : undefined;
+  }
+  /** "host", or the one member of {"template": …}, {"directory": …} or {"tar": …}. */
+  image(name: string): string {
+    return this.text(name) || String(Object.values(this.object(name))[0] ?? "");
   }
   list<T>(name: string, read: (value: unknown) => T): T[] {
     return listOf(this.members.get(name) ?? [], read);
@@ -177,10 +213,25 @@ export function templateInfo(value: unknown): TemplateInfo {
     label: from.text("label"),
     digest: from.text("digest"),
     size: from.number("size"),
-    backend: from.text("backend"),
-    identity: from.text("identity"),
+    image: from.image("base"),
+    limits: limits(from.object("limits")),
     writableRoot: from.flag("writable_root"),
     created: from.time("created_at"),
+    backend: from.text("backend"),
+    identity: from.text("identity"),
+    lastUsed: from.timeIfAny("last_used"),
+  };
+}
+
+function limits(value: unknown): Required<Limits> {
+  const from = new Fields(value);
+  return {
+    memory: from.number("memory"),
+    cpus: from.number("cpus"),
+    pids: from.number("pids"),
+    openFiles: from.number("open_files"),
+    disk: from.number("disk"),
+    inodes: from.number("inodes"),
   };
 }
 
@@ -194,6 +245,8 @@ export function poolInfo(value: unknown): PoolInfo {
   return {
     profile: from.text("profile"),
     image: from.text("image"),
+    memory: from.text("memory"),
+    cpus: from.number("cpu"),
     ready: from.number("ready"),
     target: from.number("target"),
     warming: from.number("warming"),

@@ -57,7 +57,14 @@ describe("sandboxes", () =>
       await using box = await environment().create();
       await box.fs.write("/root/kept", "from the template");
       const saved = await box.saveTemplate("mine");
-      expect(saved).toMatchObject({ label: "mine", id: expect.stringMatching(/^tpl-[0-9a-f]{8,16}$/) });
+      expect(saved).toMatchObject({
+        label: "mine",
+        id: expect.stringMatching(/^tpl-[0-9a-f]{8,16}$/),
+        image: "host",
+        writableRoot: false,
+        lastUsed: undefined,
+      });
+      for (const limit of ["memory", "cpus", "pids", "openFiles", "disk", "inodes"] as const) expect(saved.limits[limit]).toBeGreaterThan(0);
       await using copy = await environment().create({ image: saved.id });
       expect(await copy.fs.readText("/root/kept")).toBe("from the template");
     });
@@ -144,7 +151,10 @@ describe("a client", () => {
       expect(await client.metrics()).toContain("sandbox");
       expect((await client.profiles()).length).toBeGreaterThan(0);
       await client.waitWarm();
-      expect((await client.pools())[0]?.ready).toBeGreaterThan(0);
+      const [pool] = await client.pools();
+      expect(pool?.ready).toBeGreaterThan(0);
+      expect(pool?.cpus).toBeGreaterThan(0);
+      expect(pool?.memory).toMatch(/^\d+[mg]$/);
       await using events = await client.events();
       const box = await client.create({ labels: { who: "me" }, ttl: 60 });
       const [listed] = await client.list({ labels: { who: "me" } });
